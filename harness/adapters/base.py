@@ -1,0 +1,78 @@
+"""What all adapters share: where a checkpoint comes from when none is named, and what an adapter reports of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.records import CHECKPOINT_FILE, Kind, sha256_file
+
+KIND_ORDER: tuple[Kind, ...] = ("exact", "bound", "pseudo")
+
+
+class NoCheckpoint(ValueError):
+    """No `pretrained=` was given and no finished local checkpoint of the adapter exists."""
+
+
+@dataclass
+class Tally:
+    """What an adapter did since the last reset: requests scored, not scored, cut from the left, rows computed."""
+
+    scored: int = 0
+    unscored: int = 0
+    truncated: int = 0
+    rows: int = 0
+    forward_passes: int = 0
+    kind: Kind | None = None
+
+    def weaken(self, kind: Kind) -> None:
+        """Remember the weakest kind of estimate seen: exact, then bound, then pseudo."""
+        if self.kind is None or KIND_ORDER.index(kind) > KIND_ORDER.index(self.kind):
+            self.kind = kind
+
+    def as_dict(self) -> dict:
+        """Plain data for records."""
+        return asdict(self)
+
+
+def results_folders() -> list[Path]:
+    """Where finished checkpoints may lie: ANYORDER_RESULTS, ./results, results/ of the checkout."""
+    named = os.environ.get("ANYORDER_RESULTS")
+    places = [Path(named)] if named else [Path.cwd() / "results", Path(__file__).resolve().parents[2] / "results"]
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def newest_checkpoint(adapter: str) -> Path:
+    """The most recently finished local checkpoint trained for `adapter`.
+
+    Raises:
+        NoCheckpoint: there is none.
+    """
+    found: list[tuple[str, Path]] = []
+    for place in results_folders():
+        for path in place.glob(f"*/checkpoints/*/{CHECKPOINT_FILE}"):
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.get("adapter") == adapter:
+                found.append((str(data.get("finished")), path.parent))
+        if found:
+            return max(found)[1]
+    raise NoCheckpoint(
+        f"--model {adapter} without pretrained=, and no finished local checkpoint of it: run `make tables` first, "
+        "or name one with --model_args pretrained=FOLDER_OR_HUB_ID."
+    )
+
+
+def weights_digest(pretrained: str) -> str | None:
+    """sha256 over the safetensors files of a local folder; None for a hub id."""
+    folder = Path(pretrained)
+    if not folder.is_dir():
+        return None
+    files = sorted(folder.glob("*.safetensors"))
+    digests = "".join(f"{path.name}:{sha256_file(path)};" for path in files)
+    if len(files) == 1:
+        return sha256_file(files[0])
+    import hashlib
+
+    return hashlib.sha256(digests.encode()).hexdigest() if files else None

@@ -1,0 +1,387 @@
+"""lm-eval adapter for masked LMs: `nar_xlmr` (mask-predict, length head), base of `diffusion_xlmr`.
+
+It encodes context and continuation itself: lm-eval's own pair encoding slices a joint encoding by the context's
+length, which with a tokenizer that appends `</s>` loses the first target token and scores `</s>` instead.
+It inherits `LM`, not `TemplateLM`, which drops the request's task and document.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from harness.adapters.base import Tally, newest_checkpoint, weights_digest
+from harness.backbones import BackboneError, load_masked
+from harness.decoders import Decoded, get_decoder, masked_canvas
+from harness.decoders.length import POLICIES, predicted_lengths
+from harness.progress import bar
+from harness.rows import RowEngine, ScoringError
+from harness.scorers import Item, Scored, make_scorer, score_all
+from harness.suites import unknown
+
+
+@dataclass(frozen=True)
+class MaskedSettings:
+    """Everything about an adapter that can change a number; flat scalars, as `--model_args` splits on commas.
+
+    scorer, rows: estimator and its row budget per target; decoder, steps: how answers are written and in how many
+    passes; length: predicted | oracle | fixed; length_beam: candidates decoded per item, best mean log-prob wins;
+    schedule, condition: of the reparameterized decoder; seed: of sampled masks; max_gen_toks: longest answer.
+    """
+
+    scorer: str = "any_order"
+    rows: int = 32
+    decoder: str = "mask_predict"
+    steps: int = 10
+    length: str = "predicted"
+    length_beam: int = 1
+    schedule: str = "cosine"
+    condition: str = "unconditional"
+    seed: int = 1234
+    max_gen_toks: int = 64
+
+    def __post_init__(self):
+        make_scorer(self.scorer, rows=self.rows, seed=self.seed)
+        get_decoder(self.decoder)
+        if self.length not in POLICIES:
+            raise ValueError(unknown("length policy", self.length, list(POLICIES)))
+        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
+        if self.schedule not in ("cosine", "linear"):
+            raise ValueError(unknown("schedule", self.schedule, ["cosine", "linear"]))
+        if self.condition not in ("unconditional", "conditional"):
+            raise ValueError(unknown("condition", self.condition, ["unconditional", "conditional"]))
+
+    def changed(self, changes: dict) -> MaskedSettings:
+        """A copy with some settings replaced; ValueError names an unknown one."""
+        known = asdict(self)
+        for name in changes:
+            if name not in known:
+                raise ValueError(unknown("adapter setting", name, list(known)))
+        return type(self)(**{**known, **changes})
+
+
+class MaskedLM(LM):
+    """Any `*ForMaskedLM` checkpoint behind lm-eval's three request types.
+
+    Args:
+        pretrained: local folder or hub id; None takes the newest finished local checkpoint of this adapter.
+        revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
+        batch_size: rows per forward pass, or "auto" (packs by tokens, halves on out-of-memory).
+        layout: `joint` or `isolated` for checkpoints that do not record one.
+        settings: see the settings class of the adapter.
+
+    Raises:
+        BackboneError, NoCheckpoint, ValueError: one sentence on what was expected, what came, what to do.
+    """
+
+    adapter = "nar_xlmr"
+    defaults = MaskedSettings()
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        revision: str = "main",
+        dtype: str = "float32",
+        device: str | None = None,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        trust_remote_code: bool = False,
+        layout: str | None = None,
+        **settings,
+    ):
+        super().__init__()
+        del max_batch_size  # lm-eval passes it always; packing is bounded by tokens here
+        self.settings = self.defaults.changed(settings)
+        self.accelerator = _accelerator()
+        if self.accelerator is not None:
+            self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
+        self.pretrained = pretrained or str(newest_checkpoint(self.adapter))
+        if pretrained is None and self.rank == 0:
+            print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {self.pretrained}")
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded = load_masked(
+            self.pretrained, revision=revision, dtype=_dtype(dtype), device=str(self._device),
+            trust_remote_code=bool(trust_remote_code), layout=layout,
+        )  # fmt: skip
+        self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
+        self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
+        self.tally = Tally()
+
+    # -- what lm-eval asks of a model ---------------------------------------------------------------------------
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a row, special tokens included."""
+        return self.backbone.max_length
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that closes a target."""
+        return self.backbone.ids.eos
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name of the tokenizer, for lm-eval's request cache."""
+        return self.pretrained.replace("/", "__")
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The conversation in the tokenizer's own chat template."""
+        return self.tokenizer.apply_chat_template(chat_history, tokenize=False, add_generation_prompt=add_generation_prompt)  # type: ignore[attr-defined]
+
+    def get_model_info(self) -> dict:
+        """What lm-eval writes into its results beside the model's name."""
+        record = self.record
+        return {
+            "adapter": self.adapter,
+            "adapter_settings": asdict(self.settings),
+            "checkpoint": self.pretrained,
+            "checkpoint_revision": self.revision,
+            "checkpoint_sha256": weights_digest(self.pretrained),
+            "checkpoint_recipe": record.recipe if record else None,
+            "checkpoint_seed": record.seed if record else None,
+            "layout": self.backbone.layout.name,
+            "score_kind": self.tally.kind,
+            "oracle_length": self.settings.length == "oracle",
+            "tally": self.tally.as_dict(),
+        }
+
+    def configure(self, **changes) -> None:
+        """Replace settings of a loaded adapter (a suite asks one checkpoint in several ways)."""
+        self.settings = self.defaults.changed(changes)
+
+    # -- scoring --------------------------------------------------------------------------------------------------
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(log p of the continuation in nats, greedy flag) per request, in order."""
+        items = [self._encode(request) for request in requests]
+        scored = self._score(items, "scoring", disable_tqdm)
+        answers = [(score.logprob, score.greedy) for score in scored]
+        for request, answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, answer)
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """log p of each whole text in nats, in windows that fit the model."""
+        items, owner = [], []
+        room = self.max_length - self.backbone.layout.overhead
+        for index, request in enumerate(requests):
+            tokens = self._ids(request.args[0])
+            if not tokens:
+                raise ScoringError(f"{_where(request)}: the text to score is empty.")
+            for window in get_rolling_token_windows(tokens, self.backbone.ids.bos, room, 1):
+                context, target = make_disjoint_window(window)
+                prompt = tuple(token for token in context if token != self.backbone.ids.bos)
+                items.append(Item(prompt[max(0, len(prompt) + len(target) - room) :], tuple(target)))
+                owner.append(index)
+        totals = [0.0] * len(requests)
+        for index, score in zip(owner, self._score(items, "scoring texts", disable_tqdm), strict=True):
+            totals[index] += score.logprob
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
+    def _score(self, items: Sequence[Item], what: str, quiet: bool) -> list[Scored]:
+        scorer = make_scorer(self.settings.scorer, rows=self.settings.rows, seed=self.settings.seed)
+        engine = RowEngine(self.backbone, self.batch_size)
+        with bar(total=0, what=f"{self.adapter} {what} ({self.settings.scorer})", unit="rows", quiet=quiet or self.rank != 0) as progress:
+
+            def advance(done: int, more: int) -> None:
+                progress.total += more
+                progress.update(done)
+
+            scored = score_all(scorer, items, engine, advance)
+        for score in scored:
+            self.tally.weaken(score.kind)
+        self.tally.scored += len(scored)
+        self.tally.rows += engine.rows_computed
+        return scored
+
+    def _encode(self, request: Instance) -> Item:
+        context, continuation = request.args
+        stripped = context.rstrip(" ")
+        continuation = context[len(stripped) :] + continuation
+        target = self._ids(continuation)
+        if not continuation.strip() or not target:
+            raise ScoringError(f"{_where(request)}: the continuation to score is empty; give every choice a text.")
+        room = self.max_length - self.backbone.layout.overhead - len(target)
+        if room < 0:
+            raise ScoringError(
+                f"{_where(request)}: the continuation has {len(target)} tokens and the model holds "
+                f"{self.max_length - self.backbone.layout.overhead}; shorten it or take a longer model."
+            )
+        prompt = self._ids(stripped)
+        if self.backbone.ids.mask in prompt or self.backbone.ids.mask in target:
+            raise ScoringError(f"{_where(request)}: the text contains the mask token itself, so it cannot be scored.")
+        return Item(tuple(self._left_truncated(prompt, room)), tuple(target))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+
+    def _left_truncated(self, prompt: list[int], room: int) -> list[int]:
+        if len(prompt) <= room:
+            return prompt
+        self.tally.truncated += 1
+        return prompt[len(prompt) - room :]
+
+    # -- generation -----------------------------------------------------------------------------------------------
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """One text per request, cut at the first stop string, in order."""
+        jobs = [self._job(request) for request in requests]
+        order = sorted(range(len(jobs)), key=lambda index: (str(jobs[index].settings), -len(jobs[index].prompt)))
+        answers = [""] * len(jobs)
+        size = self.batch_size or 64
+        with bar(total=len(jobs), what=f"{self.adapter} writing", unit="answers", quiet=disable_tqdm or self.rank != 0) as progress:
+            at = 0
+            while at < len(order):
+                first = jobs[order[at]].settings
+                batch = [i for i in order[at : at + size] if jobs[i].settings == first]
+                for index, text in zip(batch, self._write([jobs[i] for i in batch], first), strict=True):
+                    answers[index] = text
+                    self.cache_hook.add_partial("generate_until", requests[index].args, text)
+                at += len(batch)
+                progress.update(len(batch))
+        self.tally.scored += len(jobs)
+        return answers
+
+    def _job(self, request: Instance) -> _Job:
+        context, given = request.args
+        arguments = normalize_gen_kwargs(dict(given), self.settings.max_gen_toks)
+        until = tuple(handle_stop_sequences(arguments.get("until"), eos=None))
+        known = set(asdict(self.settings)) - {"max_gen_toks"}
+        changes = {key: value for key, value in arguments.items() if key in known}
+        changes["max_gen_toks"] = int(arguments["max_gen_toks"])
+        settings = self.settings.changed(changes)
+        room = self.max_length - self.backbone.layout.overhead
+        if settings.max_gen_toks >= room:
+            raise ScoringError(f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens.")
+        prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
+        oracle = self._reference_length(request) if settings.length == "oracle" else None
+        return _Job(tuple(prompt), settings, until, oracle)
+
+    def _reference_length(self, request: Instance) -> int:
+        """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
+        doc = request.doc or {}
+        if not isinstance(doc.get("targets"), str):
+            raise ValueError(f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed.")
+        return len(self._ids(" " + doc["targets"]))
+
+    def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
+        tokens = self.decode_tokens([job.prompt for job in jobs], settings, [job.oracle for job in jobs])
+        texts = []
+        for job, ids in zip(jobs, tokens, strict=True):
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[attr-defined]
+            for stop in job.until:
+                text = text.split(stop)[0] if stop else text
+            texts.append(text)
+        return texts
+
+    def decode_tokens(
+        self, prompts: Sequence[Sequence[int]], settings: MaskedSettings, oracle: Sequence[int | None]
+    ) -> list[list[int]]:
+        """Answer tokens (nothing after eos) of a batch of prompts under `settings`; one batch, all beams together."""
+        if settings.length == "predicted":
+            lengths = predicted_lengths(self.backbone, prompts, settings.length_beam, [settings.max_gen_toks] * len(prompts))
+        elif settings.length == "oracle":
+            lengths = [[min(n or 1, settings.max_gen_toks)] for n in oracle]
+        else:
+            lengths = [[settings.max_gen_toks]] * len(prompts)
+        pairs = [(list(prompts[row]), [self.backbone.ids.mask] * n) for row, options in enumerate(lengths) for n in options]
+        owner = [row for row, options in enumerate(lengths) for _ in options]
+        decoded = self._decode(pairs, settings)
+        best: dict[int, tuple[float, int]] = {}
+        for candidate, (row, score) in enumerate(zip(owner, decoded.mean, strict=True)):
+            if row not in best or score > best[row][0]:
+                best[row] = (score, candidate)
+        return [decoded.tokens[best[row][1]] for row in range(len(prompts))]
+
+    def _decode(self, pairs: list, settings: MaskedSettings) -> _Beams:
+        canvas = self.backbone.layout.pack(pairs, self.backbone.ids).to(self.backbone.device)
+        canvas = masked_canvas(canvas, self.backbone.ids.mask)
+        extra = {"schedule": settings.schedule, "condition": settings.condition} if settings.decoder == "reparameterized" else {}
+        decoded: Decoded = get_decoder(settings.decoder)(self.backbone, canvas, settings.steps, None, **extra)
+        self.tally.forward_passes += int(decoded.forward_passes_B.sum())
+        rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
+        ended = [ids[: ids.index(self.backbone.ids.eos)] if self.backbone.ids.eos in ids else ids for ids in rows]
+        return _Beams(ended, decoded.mean_logprob(canvas).tolist())
+
+    # -- several processes ----------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where requests are computed."""
+        return self._device
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor of every process, concatenated."""
+        return tensor if self.accelerator is None else self.accelerator.gather(tensor)
+
+    def gather_object(self, obj, dst: int = 0):
+        """A list of every process's object on process `dst`, None elsewhere."""
+        if self.accelerator is None:
+            return [obj]
+        gathered = [None] * self.world_size if self.rank == dst else None
+        torch.distributed.gather_object(obj=obj, object_gather_list=gathered, dst=dst)
+        return gathered
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
+
+
+class NarXlmr(MaskedLM):
+    """`--model nar_xlmr`: Instruct-XMLR and other non-autoregressive masked LMs (mask-predict, 10 passes)."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    prompt: tuple[int, ...]
+    settings: MaskedSettings
+    until: tuple[str, ...]
+    oracle: int | None
+
+
+@dataclass(frozen=True)
+class _Beams:
+    tokens: list[list[int]]
+    mean: list[float]
+
+
+def _where(request: Instance) -> str:
+    return f"task {request.task_name}, document {request.doc_id}, choice {request.idx}"
+
+
+def _batch_size(value: int | str | None) -> int | None:
+    """Rows per pass; None = packed by tokens ("auto")."""
+    if value is None or str(value).startswith("auto"):
+        return None
+    if not str(value).isdigit() or int(value) < 1:
+        raise ValueError(f"batch_size={value!r}: expected a number of at least 1, or auto.")
+    return int(value)
+
+
+def _dtype(name: str) -> str:
+    names = {"auto": "float32", "float32": "float32", "fp32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"}
+    if str(name) not in names:
+        raise BackboneError(unknown("dtype", str(name), list(names)))
+    return names[str(name)]
+
+
+def _accelerator():
+    """accelerate's state when several processes were launched, else None."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=not torch.cuda.is_available())

@@ -1,0 +1,236 @@
+"""A backbone: a loaded masked language model with its special ids, layout and (where it has one) length head.
+
+Position i predicts token i. The vocabulary projection runs only at the positions asked for: with XLM-R's 250k
+tokens this is the memory bill. Any `*ForMaskedLM` checkpoint works: ours (with `checkpoint.json`), XLM-R, BERT,
+ModernBERT, … A plain masked LM gets the joint layout `<s> prompt target </s>`.
+Shapes: B rows, T tokens, D width, V vocabulary, M positions asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from harness.canvas import Canvas, Layout, SpecialIds
+from harness.lengths import make_length_head
+from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
+
+LENGTH_HEAD_FILE = "length_head.safetensors"
+RECIPE_FILE = "recipe.yaml"
+# RoBERTa's family numbers positions from padding id + 1, and loses that many of its position embeddings.
+OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "roberta-prelayernorm"}
+
+
+class BackboneError(ValueError):
+    """A checkpoint cannot be used as asked; the message says what it is, what was expected and what to do."""
+
+
+class MaskedBackbone:
+    """A masked LM in a layout: `hidden(canvas)` then `logits_at(hidden, positions)`.
+
+    Args:
+        model: a transformers `*ForMaskedLM` network.
+        ids: bos, eos, pad and mask token ids.
+        layout: how prompt and target share a sequence.
+        max_length: most tokens a row may have, special tokens included.
+        length_head: network from prompt states to length classes, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        ids: SpecialIds,
+        layout: Layout | None = None,
+        max_length: int = 512,
+        length_head: nn.Module | None = None,
+    ):
+        self.model, self.ids, self.layout = model, ids, layout or Layout()
+        self.max_length, self.length_head = max_length, length_head
+        self._head = _vocabulary_head(model)
+        self._position_offset = position_offset(model.config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights lie."""
+        return next(self.model.parameters()).device
+
+    def hidden(self, canvas: Canvas) -> torch.Tensor:
+        """Final hidden states [B, T, D] of a canvas; one forward pass."""
+        arguments: dict[str, torch.Tensor] = {"attention_mask": canvas.attend_BT.long()}
+        if self.layout.isolated:
+            arguments["attention_mask"] = self.layout.attention_BTT(canvas).unsqueeze(1)
+        if self.layout.target_position is not None or self.layout.isolated:
+            arguments["position_ids"] = canvas.positions_BT + self._position_offset
+        return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
+
+    def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
+        """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
+        return self._head(hidden_BTD[positions_BT])
+
+    def length_logits(self, hidden_BTD: torch.Tensor, canvas: Canvas) -> torch.Tensor:
+        """Length-class logits [B, C] from the prompt's states.
+
+        Raises:
+            BackboneError: the checkpoint has no length head.
+        """
+        if self.length_head is None:
+            raise BackboneError(
+                "this checkpoint has no length head, so length=predicted cannot work: use length=fixed with "
+                "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
+            )
+        return self.length_head(hidden_BTD, canvas.prompt_BT)
+
+
+def position_offset(config) -> int:
+    """First position id that a network of this configuration expects."""
+    return config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
+
+
+def usable_length(config, tokenizer_limit: int | None = None) -> int:
+    """Most tokens a row may have: position embeddings less the offset, or the tokenizer's limit where positions are free."""
+    positions = getattr(config, "max_position_embeddings", None)
+    limits = [positions - position_offset(config)] if positions and positions > 0 else []
+    if tokenizer_limit and tokenizer_limit < 1_000_000:
+        limits.append(tokenizer_limit)
+    return min(limits) if limits else 512
+
+
+def _vocabulary_head(model: nn.Module):
+    """The map from final states to vocabulary logits, found by the names transformers' families use."""
+    parts = {name: getattr(model, name, None) for name in ("lm_head", "cls", "head", "decoder", "vocab_projector")}
+    if parts["lm_head"] is not None:
+        return parts["lm_head"]
+    if parts["cls"] is not None:
+        return parts["cls"]
+    head, decoder = parts["head"], parts["decoder"]
+    if head is not None and decoder is not None:
+        return lambda states: decoder(head(states))
+    if parts["vocab_projector"] is not None:
+        return lambda x: model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(x))))
+    raise BackboneError(
+        f"{type(model).__name__}: its vocabulary head is not one of the known shapes (lm_head, cls, head + decoder, "
+        "vocab_projector); add it to _vocabulary_head."
+    )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone with its tokenizer and, for a checkpoint of ours, its sealed record."""
+
+    backbone: MaskedBackbone
+    tokenizer: object
+    record: CheckpointRecord | None
+
+
+def load_masked(
+    pretrained: str,
+    *,
+    revision: str = "main",
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    layout: str | None = None,
+) -> Loaded:
+    """Load a masked LM from a local folder or the hub (safetensors only, no remote code unless asked for).
+
+    Raises:
+        BackboneError: not a masked LM, no mask token, unreadable weights, unfinished training.
+    """
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+
+    record = checkpoint_record(pretrained)
+    remote = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with explained(pretrained):
+        config = AutoConfig.from_pretrained(pretrained, **remote)
+        _require_masked_lm(pretrained, config)
+        tokenizer = AutoTokenizer.from_pretrained(pretrained, **remote)
+        ids = special_ids(pretrained, tokenizer)
+        model = AutoModelForMaskedLM.from_pretrained(
+            pretrained, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **remote
+        )
+    model.to(device).eval()
+    head = _load_length_head(Path(pretrained), record, config.hidden_size)
+    if head is not None:
+        head.to(device=device, dtype=model.dtype).eval()
+    backbone = MaskedBackbone(model, ids, _layout_of(record, layout), usable_length(config, tokenizer.model_max_length), head)
+    return Loaded(backbone, tokenizer, record)
+
+
+def checkpoint_record(pretrained: str) -> CheckpointRecord | None:
+    """The record of a checkpoint of ours; None for a hub id or somebody else's folder.
+
+    Raises:
+        BackboneError: the folder is one of ours and its training did not finish, or the path does not exist.
+    """
+    folder = Path(pretrained)
+    looks_local = pretrained.startswith((".", "/", "~")) or pretrained.count("/") > 1 or folder.exists()
+    if looks_local and not folder.is_dir():
+        raise BackboneError(f"no checkpoint at '{pretrained}': the folder does not exist.")
+    if not (folder / CHECKPOINT_FILE).is_file() and not (folder / RECIPE_FILE).is_file():
+        return None
+    try:
+        return read_checkpoint(folder)
+    except RecordError as error:
+        raise BackboneError(str(error)) from error
+
+
+@contextlib.contextmanager
+def explained(pretrained: str) -> Iterator[None]:
+    """Turn the loaders' errors into one sentence about the checkpoint."""
+    try:
+        yield
+    except BackboneError:
+        raise
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BackboneError(f"cannot load '{pretrained}': {first}") from error
+
+
+def _require_masked_lm(pretrained: str, config) -> None:
+    architectures = config.architectures or []
+    if architectures and not any(name.endswith("ForMaskedLM") for name in architectures):
+        raise BackboneError(
+            f"'{pretrained}' is a {architectures[0]}, and this adapter needs a *ForMaskedLM network. "
+            "Use --model ar for decoders, --model encdec for encoder-decoders."
+        )
+
+
+def special_ids(pretrained: str, tokenizer) -> SpecialIds:
+    """bos, eos, pad and mask ids of a tokenizer (BERT's [CLS] and [SEP] stand in for bos and eos).
+
+    Raises:
+        BackboneError: the tokenizer has no mask token, or no token to open, close or pad a row.
+    """
+    if tokenizer.mask_token_id is None:
+        raise BackboneError(f"the tokenizer of '{pretrained}' has no mask token: a masked LM cannot be scored or decoded without one.")
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if bos is None or eos is None or tokenizer.pad_token_id is None:
+        raise BackboneError(f"the tokenizer of '{pretrained}' lacks a bos/cls, eos/sep or pad token; all three are needed.")
+    return SpecialIds(bos=bos, eos=eos, pad=tokenizer.pad_token_id, mask=tokenizer.mask_token_id)
+
+
+def _layout_of(record: CheckpointRecord | None, asked: str | None) -> Layout:
+    if record is not None and record.layout is not None:
+        return Layout(**record.layout)  # type: ignore[arg-type]
+    if asked is None:
+        return Layout()
+    if asked not in ("joint", "isolated"):
+        raise BackboneError(f"unknown layout '{asked}': expected 'joint' or 'isolated'.")
+    return Layout(asked, target_position=0 if asked == "isolated" else None)  # type: ignore[arg-type]
+
+
+def _load_length_head(folder: Path, record: CheckpointRecord | None, width: int) -> nn.Module | None:
+    if record is None or record.length_head is None:
+        return None
+    head = make_length_head(width=width, **record.length_head)  # type: ignore[arg-type]
+    with explained(str(folder)):
+        head.load_state_dict(load_file(folder / LENGTH_HEAD_FILE))
+    return head

@@ -1,0 +1,32 @@
+"""Length policies: how many tokens an answer gets before it is decoded.
+
+`predicted` asks the checkpoint's length head (with `length_beam` candidates), `oracle` takes the reference's length
+(flagged in every record, never ranked beside honest rows), `fixed` takes `max_gen_toks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from harness.backbones import MaskedBackbone
+from harness.lengths import top_lengths
+
+POLICIES = ("predicted", "oracle", "fixed")
+
+
+@torch.inference_mode()
+def predicted_lengths(
+    backbone: MaskedBackbone, prompts: Sequence[Sequence[int]], beam: int, limits: Sequence[int]
+) -> list[list[int]]:
+    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each prompt, best first.
+
+    Raises:
+        BackboneError: the checkpoint has no length head.
+    """
+    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
+    logits = backbone.length_logits(backbone.hidden(canvas), canvas)
+    lengths, logprobs = top_lengths(logits, beam, torch.tensor(list(limits), device=logits.device))
+    kept = [[int(n) for n, p in zip(row, ps, strict=True) if p > -torch.inf] for row, ps in zip(lengths, logprobs, strict=True)]
+    return [row or [1] for row in kept]

@@ -1,0 +1,256 @@
+"""What a finished piece of work says of itself: checkpoint and run records, sealed by sha256 and written last.
+
+Torch-free: trainers write `CheckpointRecord`, the harness writes `RunRecord`, reports read both.
+A checkpoint without its `checkpoint.json`, or a run without its `run.json`, does not exist for the rest of
+the suite; a record whose files have other digests than it lists is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+CHECKPOINT_FILE = "checkpoint.json"
+RUN_FILE = "run.json"
+PACKAGES = ("lm_eval", "torch", "transformers", "accelerate", "datasets", "tokenizers", "pandas", "anyorder")
+
+Kind = Literal["exact", "bound", "pseudo"]
+
+
+class RecordError(RuntimeError):
+    """A record is missing, unreadable, or its files are not the ones that were sealed."""
+
+
+class Frozen(BaseModel):
+    """Immutable data with strict keys: an unknown key is an error, not a typo that is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CheckpointRecord(Frozen):
+    """The seal of a checkpoint folder; its existence means that training finished.
+
+    Counts are in tokens of the checkpoint's own tokenizer; losses in nats per loss token; `seconds` is wall time.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    recipe: str
+    recipe_id: str
+    label: str
+    adapter: str
+    objective: str
+    seed: int
+    canvas: Literal["causal", "seq2seq", "joint", "isolated"]
+    layout: dict[str, str | int | None] | None = None
+    length_head: dict[str, str | int] | None = None
+    template: str = "plain"
+    parameters: int
+    parameters_without_embeddings: int
+    steps: int
+    examples: int
+    tokens: int
+    loss_tokens: int
+    final_loss: float
+    seconds: float
+    corpus: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+    packages: dict[str, str]
+    device: str
+    finished: str
+    files: dict[str, str]
+
+
+class CheckpointRef(Frozen):
+    """Which weights a run used: enough to tell two checkpoints apart, and the recipe when it is one of ours."""
+
+    path: str
+    weights_sha256: str | None
+    recipe: str | None = None
+    recipe_id: str | None = None
+    seed: int | None = None
+
+
+class RunRecord(Frozen):
+    """One adapter on one task: an envelope around lm-eval's own result files, not a copy of them.
+
+    `kind` is the weakest estimate among the run's scores (None for generation); `n_unscored` counts requests
+    that got no score, `n_truncated` those whose context was cut from the left; `seconds` is wall time of the
+    task without loading. `values` holds lm-eval's aggregates (`metric,filter` keys). Higher is better unless
+    lm-eval's file says otherwise.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    suite: str | None
+    evaluation: str
+    checkpoint: CheckpointRef
+    adapter: str
+    settings: dict[str, str | int | float | bool | None]
+    kind: Kind | None
+    oracle_length: bool
+    task: str
+    task_version: str | int | float | None
+    n_shot: int
+    limit: float | None
+    n_items: int
+    n_scored: int
+    n_unscored: int
+    n_truncated: int
+    n_rows: int
+    values: dict[str, float]
+    seeds: dict[str, int | None]
+    data: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+    packages: dict[str, str]
+    device: str
+    processes: int = 1
+    started: str
+    seconds: float
+    files: dict[str, str]
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(value: object, length: int = 16) -> str:
+    """Short stable digest of JSON-able data (keys sorted), for identities such as `run_id` and `recipe_id`."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the whole new one, never a part.
+
+    Raises:
+        RecordError: the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise RecordError(f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+
+
+def seal(record: CheckpointRecord | RunRecord, folder: Path) -> Path:
+    """Write a record into its folder as the last file of the work it describes; returns its path."""
+    path = folder / (CHECKPOINT_FILE if isinstance(record, CheckpointRecord) else RUN_FILE)
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def read_checkpoint(folder: Path, *, verify: bool = False) -> CheckpointRecord:
+    """The sealed record of a checkpoint folder; `verify=True` also compares every file's sha256.
+
+    Raises:
+        RecordError: no folder, no `checkpoint.json` (training did not finish), another schema, or changed files.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"no checkpoint at {folder}: the folder does not exist.")
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        raise RecordError(
+            f"{folder} has no {CHECKPOINT_FILE}: its training did not finish. Train it again, or name another checkpoint."
+        )
+    record = _parse(CheckpointRecord, path)
+    if verify:
+        _verify(folder, record.files)
+    return record
+
+
+def read_run(folder: Path, *, verify: bool = True) -> RunRecord:
+    """The sealed record of a run folder, with its files' sha256 compared unless `verify=False`.
+
+    Raises:
+        RecordError: the run is not sealed, has another schema, or a file was changed or is missing.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise RecordError(f"{folder} has no {RUN_FILE}: the run did not finish.")
+    record = _parse(RunRecord, path)
+    if verify:
+        _verify(folder, record.files)
+    return record
+
+
+def _parse(model: type, path: Path):
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("schema_version") != SCHEMA_VERSION:
+            found = data.get("schema_version")
+            raise RecordError(f"{path}: schema version {found}, this program reads {SCHEMA_VERSION}. Make it again.")
+        return model(**data)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a readable record: {error}") from error
+
+
+def _verify(folder: Path, files: dict[str, str]) -> None:
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise RecordError(f"{path} is missing although its record lists it: the folder is incomplete.")
+        if sha256_file(path) != expected:
+            raise RecordError(f"{path} was changed after it was sealed (sha256 differs from its record).")
+
+
+def now() -> str:
+    """UTC time in ISO 8601, seconds resolution."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@lru_cache(maxsize=1)
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that can change a number."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+@lru_cache(maxsize=1)
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout this package lies in; (None, None) outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()

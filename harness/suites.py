@@ -1,0 +1,180 @@
+"""A suite: which recipes × which tasks × which seeds are compared, read from a strict YAML file. Torch-free."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from harness.records import Frozen
+
+Setting = str | int | float | bool | None
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ConfigError(ValueError):
+    """A YAML file says something that cannot be run; the message names file, key and the nearest known name."""
+
+
+class CorpusPlan(Frozen):
+    """The embedded corpus: `records` training records, evaluation sets scaled by `items_scale`."""
+
+    seed: int = 0
+    records: int = Field(60000, ge=100)
+    items_scale: float = Field(1.0, gt=0)
+    vocabulary: int = Field(1200, ge=300)
+
+
+class System(Frozen):
+    """One compared system: a recipe, the adapter that evaluates it, and how tables call it."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    recipe: str
+    adapter: str
+    label: str
+    paradigm: str
+    settings: dict[str, Setting] = {}
+
+
+class Evaluation(Frozen):
+    """One way of asking: tasks and adapter settings, for all systems or for those named."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    tasks: tuple[str, ...] = Field(min_length=1)
+    systems: tuple[str, ...] = ()
+    settings: dict[str, Setting] = {}
+    limit: int | None = Field(None, ge=1)
+
+
+class SpeedMode(Frozen):
+    """One row of the quality-speed table: a system with decoder settings."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    system: str
+    label: str
+    settings: dict[str, Setting] = {}
+
+
+class SpeedPlan(Frozen):
+    """Decoding speed: which modes, on which task, how many items and repeats."""
+
+    task: str = "mini_retell"
+    items: int = Field(64, ge=1)
+    batch_sizes: tuple[int, ...] = (1, 32)
+    repeats: int = Field(3, ge=1)
+    modes: tuple[SpeedMode, ...] = ()
+
+
+class Suite(Frozen):
+    """Everything `make tables SUITE=name` needs; see suites/*.yaml."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    description: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    corpus: CorpusPlan | None = None
+    batch_size: int = Field(64, ge=1)
+    systems: tuple[System, ...] = Field(min_length=1)
+    evaluations: tuple[Evaluation, ...] = Field(min_length=1)
+    speed: SpeedPlan | None = None
+
+    @field_validator("systems", "evaluations")
+    @classmethod
+    def _unique(cls, rows: tuple) -> tuple:
+        names = [row.name for row in rows]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names used twice: {', '.join(twice)}")
+        return rows
+
+    @model_validator(mode="after")
+    def _systems_exist(self) -> Suite:
+        known = {system.name for system in self.systems}
+        asked = [(f"evaluations.{e.name}.systems", name) for e in self.evaluations for name in e.systems]
+        asked += [(f"speed.modes.{m.name}.system", m.system) for m in (self.speed.modes if self.speed else ())]
+        for key, name in asked:
+            if name not in known:
+                raise ValueError(f"{key}: unknown system '{name}'; known: {', '.join(sorted(known))}")
+        return self
+
+    def system(self, name: str) -> System:
+        """The system called `name`; ConfigError names the known ones."""
+        for system in self.systems:
+            if system.name == name:
+                return system
+        raise ConfigError(unknown("system", name, [system.name for system in self.systems]))
+
+    def evaluations_of(self, system: str) -> tuple[Evaluation, ...]:
+        """The evaluations that `system` takes part in, in file order."""
+        return tuple(e for e in self.evaluations if not e.systems or system in e.systems)
+
+
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """One sentence for an unknown name: the nearest known one and the whole list."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {what} '{name}'.{hint} Known: {', '.join(sorted(known)) or 'none'}."
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a strict pydantic model.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key (the nearest known one is named) or a wrong value.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(data).__name__}.")
+    try:
+        return model(**data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_explain(item, model) for item in error.errors())) from error
+
+
+def _explain(item: Any, model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{where or 'file'}: {item['msg']} (got {str(item.get('input'))[:60]!r})"
+    key = str(item["loc"][-1])
+    near = difflib.get_close_matches(key, sorted(_keys(model)), n=1, cutoff=0.5)
+    return f"unknown key '{where}'" + (f", did you mean '{near[0]}'?" if near else "")
+
+
+def _keys(model: type[BaseModel], seen: frozenset = frozenset()) -> set[str]:
+    """All field names of a model and of the models nested in it."""
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        names.add(name)
+        for inner in _models_in(field.annotation):
+            if inner not in seen:
+                names |= _keys(inner, seen | {inner})
+    return names
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def suites_folder() -> Path:
+    """suites/ of the checkout (the suites belong to the checkout, as does `make`)."""
+    return Path(__file__).resolve().parents[1] / "suites"
+
+
+def load_suite(name_or_path: str) -> Suite:
+    """A suite by name (`mini`) or path (`my/suite.yaml`); ConfigError lists the known names."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return read_yaml(path, Suite)
+    path = suites_folder() / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise ConfigError(unknown("suite", name_or_path, sorted(p.stem for p in suites_folder().glob("*.yaml"))))
+    return read_yaml(path, Suite)

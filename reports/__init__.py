@@ -1,0 +1,1 @@
+"""Tables, figures and provenance of finished runs; sees files, never networks."""

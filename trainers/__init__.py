@@ -1,0 +1,1 @@
+"""Trainers that regenerate every compared checkpoint from one recipe file."""

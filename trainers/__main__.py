@@ -1,0 +1,130 @@
+"""python -m trainers: make the embedded corpus, its tokenizer, and checkpoints from recipes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python -m trainers world --out results/mini/corpus
+  python -m trainers tokenizer --corpus results/mini/corpus --out results/mini/tokenizer
+  python -m trainers train trainers/recipes/mini/diffusionllm.yaml --seed 0 \\
+      --corpus results/mini/corpus --tokenizer results/mini/tokenizer --out results/mini/checkpoints/diffusionllm-0
+  accelerate launch -m trainers train my_recipe.yaml --out checkpoints/mine
+  python -m trainers show trainers/recipes/mini/mt0.yaml
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; `--help` of each command explains it."""
+    main_parser = argparse.ArgumentParser(
+        prog="python -m trainers", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    world = commands.add_parser("world", help="write the embedded six-language corpus (training records and evaluation items)")
+    from trainers import world as world_module
+
+    world_module.add_arguments(world)
+    tokenizer = commands.add_parser("tokenizer", help="train the byte-level BPE tokenizer of a corpus")
+    tokenizer.add_argument("--corpus", type=Path, required=True, help="folder made by `world`")
+    tokenizer.add_argument("--vocabulary", type=int, default=1200, help="tokens in the vocabulary (default 1200)")
+    tokenizer.add_argument("--out", type=Path, required=True, help="folder to write")
+    train = commands.add_parser("train", help="train a recipe into a sealed checkpoint folder")
+    train.add_argument("recipe", type=Path, help="recipe YAML")
+    train.add_argument("--corpus", type=Path, help="embedded corpus, for recipes with mixture.source: embedded")
+    train.add_argument("--tokenizer", help="tokenizer folder or hub id (default: that of backbone.pretrained)")
+    train.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    train.add_argument("--steps", type=int, help="instead of the recipe's training.steps")
+    train.add_argument("--out", type=Path, required=True, help="checkpoint folder")
+    show = commands.add_parser("show", help="print a recipe with its defaults filled in, and its network's size")
+    show.add_argument("recipe", type=Path, help="recipe YAML")
+    return main_parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run one parsed command."""
+    if arguments.command == "world":
+        from trainers import world
+
+        world.main(arguments)
+    elif arguments.command == "tokenizer":
+        _tokenizer(arguments)
+    elif arguments.command == "show":
+        _show(arguments)
+    else:
+        _train(arguments)
+
+
+def _tokenizer(arguments: argparse.Namespace) -> None:
+    from harness.suites import ConfigError
+    from trainers.mixture import read_records, training_files
+    from trainers.networks import train_tokenizer
+    from trainers.recipe import MixtureSpec
+
+    if arguments.vocabulary < 300:
+        raise ConfigError(f"--vocabulary {arguments.vocabulary}: at least 300 (256 bytes and the special tokens come first).")
+    records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
+    train_tokenizer((f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out)
+    print(f"tokenizer of {arguments.vocabulary} tokens written to {arguments.out}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from trainers.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, seed=arguments.seed, steps=arguments.steps)
+    _quiet_libraries()
+    import torch
+
+    from trainers.checkpoint import train_checkpoint
+
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
+    record = train_checkpoint(recipe, corpus=arguments.corpus, tokenizer_path=arguments.tokenizer, out=arguments.out)
+    print(
+        f"{arguments.out}: {record.label}, seed {record.seed}, {record.parameters_without_embeddings:,} parameters without embeddings, "
+        f"{record.tokens:,} tokens, final loss {record.final_loss:.3f}, {record.seconds:.0f} s"
+    )
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from trainers.recipe import load_recipe
+
+    print(yaml.safe_dump(load_recipe(arguments.recipe).model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+
+
+def _quiet_libraries() -> None:
+    import warnings
+
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def main() -> int:
+    """Entry point: 0 on success, 2 on a problem of the user's input, 130 on Ctrl-C."""
+    arguments = parser().parse_args()
+    from harness.records import RecordError
+    from harness.suites import ConfigError
+
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        print("\nstopped. Nothing half-written was left; the same command starts this stage again.", file=sys.stderr)
+        return 130
+    except (ConfigError, RecordError, ValueError, RuntimeError, OSError) as error:
+        if os.environ.get("ANYORDER_TRACE"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Records to token ids: template, tokenizer, roles. Prompt and target are tokenised apart, as xMTF does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.templates import TEMPLATES
+
+
+@dataclass(frozen=True)
+class Example:
+    """prompt and target token ids; `instruction` marks the prompt tokens that are the user's own words."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+    instruction: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.target)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Examples in the order of the records, and how many were dropped as too long."""
+
+    examples: list[Example]
+    too_long: int
+
+
+def encode(records: Sequence[dict], tokenizer, template: str, max_length: int) -> Encoded:
+    """Encode `inputs`/`targets` records; those of more than `max_length` tokens are dropped and counted.
+
+    Raises:
+        ValueError: a record without text in `inputs` or `targets`.
+    """
+    render = TEMPLATES[template]
+    rendered = []
+    for number, record in enumerate(records):
+        if not record.get("inputs") or not record.get("targets"):
+            raise ValueError(f"record {number} has no text in 'inputs' or 'targets': {str(record)[:80]}")
+        rendered.append(render(record["inputs"], record["targets"]))
+    prompts = tokenizer([r.prompt for r in rendered], add_special_tokens=False, return_offsets_mapping=True)
+    targets = tokenizer([r.target for r in rendered], add_special_tokens=False)
+    examples, too_long = [], 0
+    for index, text in enumerate(rendered):
+        prompt, target = prompts["input_ids"][index], targets["input_ids"][index]
+        if len(prompt) + len(target) > max_length:
+            too_long += 1
+            continue
+        if len(text.spans) == 1:
+            own = (text.spans[0][2] == "instruction",) * len(prompt)
+        else:
+            own = tuple(_role(text.spans, start) == "instruction" for start, _ in prompts["offset_mapping"][index])
+        examples.append(Example(tuple(prompt), tuple(target), own))
+    return Encoded(examples, too_long)
+
+
+def _role(spans: tuple[tuple[int, int, str], ...], position: int) -> str:
+    for start, end, role in spans:
+        if start <= position < end:
+            return role
+    return spans[-1][2]

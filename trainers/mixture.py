@@ -1,0 +1,92 @@
+"""The ordered training examples of a recipe: which records, and in which batches each step sees them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.records import sha256_file
+from harness.suites import ConfigError
+from trainers.recipe import MixtureSpec
+
+MANIFEST = "manifest.json"
+
+
+def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
+    """The JSONL files of a mixture.
+
+    Raises:
+        ConfigError: the embedded corpus was not named or not finished, or a file is missing.
+    """
+    if spec.source == "embedded":
+        if corpus is None:
+            raise ConfigError("this recipe trains on the embedded corpus: name it with --corpus DIR (made by python -m trainers world).")
+        if not (corpus / MANIFEST).is_file():
+            raise ConfigError(f"{corpus} has no {MANIFEST}: the corpus is not finished. Make it with python -m trainers world --out {corpus}")
+        return [corpus / "train.jsonl"]
+    files = [Path(name) for name in spec.files]
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"mixture.files: no such file {path}")
+    return files
+
+
+def read_records(files: Sequence[Path], limit: int | None) -> list[dict]:
+    """Records of JSONL files, split on newlines only; ConfigError names file and line of a broken one."""
+    records: list[dict] = []
+    for path in files:
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                if limit is not None and len(records) >= limit:
+                    return records
+                try:
+                    records.append(json.loads(line))
+                except ValueError as error:
+                    raise ConfigError(f"{path}, line {number}: not JSON ({error}). The file may be cut off.") from error
+    if not records:
+        raise ConfigError(f"no training records in {', '.join(map(str, files))}")
+    return records
+
+
+def digests(files: Sequence[Path]) -> dict[str, str]:
+    """sha256 of each file, by name."""
+    return {path.name: sha256_file(path) for path in files}
+
+
+class BatchPlan:
+    """Seeded batches of example indices: shuffled epochs, sorted by length within windows, windows' batches shuffled.
+
+    The order depends on lengths, seed and sizes only, so every recipe with the same numbers sees the same data in
+    the same order, whatever its objective. `skip` drops that many batches (for resuming).
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):
+        if len(lengths) < batch_size:
+            raise ConfigError(f"batch_size {batch_size} is larger than the {len(lengths)} training examples.")
+        self.lengths, self.batch_size, self.steps, self.seed, self.window = lengths, batch_size, steps, seed, window
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        made, epoch = 0, 0
+        while made < self.steps:
+            for batch in self._epoch(epoch):
+                yield batch
+                made += 1
+                if made == self.steps:
+                    return
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> Iterator[list[int]]:
+        rng = random.Random(f"{self.seed}/batches/{epoch}")
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
+        size = self.batch_size * self.window
+        for start in range(0, len(order), size):
+            window = sorted(order[start : start + size], key=lambda index: self.lengths[index])
+            batches = [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
+            rng.shuffle(batches)
+            yield from (batch for batch in batches if len(batch) == self.batch_size)

@@ -1,0 +1,101 @@
+"""Networks of a recipe: from scratch in a shape of a transformers family, or from pretrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from harness.suites import ConfigError
+from trainers.recipe import BackboneSpec
+
+SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+MODEL_MAX_LENGTH = 256
+
+
+def train_tokenizer(texts, vocabulary: int, out: Path) -> None:
+    """A byte-level BPE tokenizer of `vocabulary` tokens (any text is encodable; Han characters and digits stand alone)."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    alone = Regex(r" ?[\u4e00-\u9fff]|[\u3000-\u303f\uff00-\uffef]| ?[0-9]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(alone, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS.values()), initial_alphabet=sorted(alphabet), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MODEL_MAX_LENGTH, **SPECIAL_TOKENS)
+    fast.save_pretrained(out)
+
+
+def load_tokenizer(path: str, revision: str = "main"):
+    """A tokenizer from a folder or the hub; ConfigError when there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot load a tokenizer from '{path}': {str(error).splitlines()[0]}") from error
+
+
+def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
+    """The network of a recipe, seeded; `kind` is causal, seq2seq or masked.
+
+    Raises:
+        ConfigError: unknown family, a family without that kind of network, or unloadable weights.
+    """
+    import transformers
+    from transformers import AutoConfig, set_seed
+
+    auto = {
+        "causal": transformers.AutoModelForCausalLM,
+        "seq2seq": transformers.AutoModelForSeq2SeqLM,
+        "masked": transformers.AutoModelForMaskedLM,
+    }[kind]
+    set_seed(seed)
+    if spec.pretrained is not None:
+        try:
+            return auto.from_pretrained(spec.pretrained, revision=spec.revision, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}") from error
+    ids = {name: getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token")}
+    try:
+        config = AutoConfig.for_model(
+            spec.family, vocab_size=len(tokenizer), **{f"{name}_id": value for name, value in ids.items()}, **spec.shape
+        )
+        if kind == "seq2seq":
+            config.decoder_start_token_id = tokenizer.pad_token_id
+        if spec.initializer_std is not None:
+            config.initializer_range = spec.initializer_std
+        network = auto.from_config(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}") from error
+    if spec.position_scale != 1.0:
+        _scale_positions(network, spec.position_scale)
+    return network
+
+
+def _scale_positions(network, scale: float) -> None:
+    scaled = [p for name, p in network.named_parameters() if "position_embeddings" in name]
+    if not scaled:
+        raise ConfigError(f"backbone.position_scale: {type(network).__name__} has no learned position embeddings to scale.")
+    with torch.no_grad():
+        for parameter in scaled:
+            parameter.mul_(scale)
+
+
+def count_parameters(network) -> tuple[int, int]:
+    """(all parameters, those outside token and position embeddings and a tied output projection)."""
+    seen = {id(p): p for p in network.parameters()}
+    total = sum(p.numel() for p in seen.values())
+    embeddings = {id(network.get_input_embeddings().weight)}
+    output = network.get_output_embeddings()
+    if output is not None:
+        embeddings.add(id(output.weight))
+    embeddings |= {id(p) for name, p in network.named_parameters() if "position_embeddings" in name}
+    return total, total - sum(seen[key].numel() for key in embeddings if key in seen)

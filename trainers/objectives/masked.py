@@ -1,0 +1,87 @@
+"""Conditional masked language modelling with a length head: the Instruct-XMLR objective (ICLR 2024; facts B1).
+
+Per example, n = floor(u·L) + 1 of the L answer tokens are hidden (u uniform; bos and eos never), loss on those
+only, as a mean over the hidden tokens of the batch, label smoothing 0.1; 15 % of the prompt's tokens are hidden as
+noise without loss; plus `length_weight` × the length head's loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from harness.backbones import MaskedBackbone
+from harness.canvas import Canvas, Layout, SpecialIds
+from harness.lengths import length_loss_sum
+from trainers.encode import Example
+from trainers.objectives import LossSums, smoothed_nll
+
+
+def pack_examples(layout: Layout, ids: SpecialIds, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """A batch of examples as the tensors of a Canvas."""
+    canvas = layout.pack([(e.prompt, e.target) for e in examples], ids)
+    return {name: getattr(canvas, name) for name in Canvas.__dataclass_fields__}
+
+
+def hide_exactly(count_B: torch.Tensor, pool_BT: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """count_B uniformly random positions of the pool per row, boolean [B, T]."""
+    draw_BT = torch.rand(pool_BT.shape, generator=rng).to(pool_BT.device).masked_fill(~pool_BT, 2.0)
+    rank_BT = draw_BT.argsort(1).argsort(1)
+    return (rank_BT < count_B.unsqueeze(1)) & pool_BT
+
+
+class Masked:
+    """Uniform masking of the answer, noise on the prompt, length loss."""
+
+    def __init__(
+        self,
+        *,
+        ids: SpecialIds,
+        layout: Layout,
+        prompt_noise: float = 0.15,
+        label_smoothing: float = 0.1,
+        length_weight: float = 0.1,
+        **_ids,
+    ):
+        if not 0 <= prompt_noise < 1 or not 0 <= label_smoothing < 1 or length_weight < 0:
+            raise ValueError("prompt_noise and label_smoothing must lie in [0, 1), length_weight must not be negative")
+        self.ids, self.layout = ids, layout
+        self.prompt_noise, self.label_smoothing, self.length_weight = prompt_noise, label_smoothing, length_weight
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """The tensors of a clean Canvas; corruption happens in `loss`, with its generator."""
+        return pack_examples(self.layout, self.ids, examples)
+
+    def corrupt(self, canvas: Canvas, rng: torch.Generator) -> tuple[Canvas, torch.Tensor]:
+        """(canvas with answer and prompt tokens hidden, hidden answer positions [B, T])."""
+        length_B = canvas.target_BT.sum(1)
+        u_B = torch.rand(length_B.shape, generator=rng).to(length_B.device)
+        hidden_BT = hide_exactly((u_B * length_B).floor().long() + 1, canvas.target_BT, rng)
+        special_BT = (canvas.tokens_BT == self.ids.bos) | (canvas.tokens_BT == self.ids.eos)
+        noise_BT = torch.rand(canvas.tokens_BT.shape, generator=rng).to(special_BT.device) < self.prompt_noise
+        noise_BT = noise_BT & canvas.prompt_BT & ~special_BT
+        return canvas.with_tokens(canvas.tokens_BT.masked_fill(hidden_BT | noise_BT, self.ids.mask)), hidden_BT
+
+    def loss(self, network: MaskedBackbone, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
+        """Sum over hidden answer tokens; the length loss (mean over examples, weighted) as `extra`."""
+        clean = Canvas(**batch)
+        noised, hidden_BT = self.corrupt(clean, rng)
+        states_BTD = network.hidden(noised)
+        nll_M = smoothed_nll(network.logits_at(states_BTD, hidden_BT), clean.tokens_BT[hidden_BT], self.label_smoothing)
+        extra = None
+        if network.length_head is not None and self.length_weight:
+            if not self.layout.isolated:
+                # a joint layout's prompt states have seen the answer's length: read the head off prompts alone
+                states_BTD = network.hidden(_prompt_only(clean))
+            length_B = clean.target_BT.sum(1)
+            length_sum = length_loss_sum(network.length_logits(states_BTD, clean), length_B)
+            extra = self.length_weight * length_sum / len(length_B)
+        return LossSums(nll_M.sum(), hidden_BT.sum().float(), extra)
+
+
+def _prompt_only(canvas: Canvas) -> Canvas:
+    """The same rows with everything but the prompt hidden from attention."""
+    return Canvas(
+        canvas.tokens_BT, canvas.target_BT & False, canvas.eos_BT & False, canvas.prompt_BT, canvas.prompt_BT, canvas.positions_BT
+    )

@@ -1,0 +1,56 @@
+"""Encoder-decoder training as mT0 does it: prompt to the encoder, answer and `</s>` to the decoder.
+
+mT0 weighs every example the same (AVERAGE_PER_SEQUENCE) and adds a z-loss of 1e-4 (facts A5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from trainers.encode import Example
+from trainers.objectives import LossSums, pad_to, smoothed_nll
+
+
+class Seq2Seq:
+    """Teacher-forced decoder loss; decoder input starts with the network's decoder start token."""
+
+    def __init__(self, *, pad: int, eos: int, normalise: Literal["token", "example"] = "example", z_loss: float = 0.0, **_ids):
+        if normalise not in ("token", "example"):
+            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
+        self.pad, self.eos, self.normalise, self.z_loss = pad, eos, normalise, z_loss
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """prompt_BS with attend_BS, target_BT and weight_BT (0 on padding)."""
+        prompts = [list(e.prompt) for e in examples]
+        targets = [[*e.target, self.eos] for e in examples]
+        weight_BT = pad_to([[1] * len(row) for row in targets], 0).float()
+        if self.normalise == "example":
+            weight_BT /= weight_BT.sum(1, keepdim=True)
+        return {
+            "prompt_BS": pad_to(prompts, self.pad),
+            "attend_BS": pad_to([[1] * len(row) for row in prompts], 0),
+            "target_BT": pad_to(targets, self.pad),
+            "weight_BT": weight_BT,
+        }
+
+    def loss(self, network, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
+        """Weighted sum of −log p(answer token | prompt, answer so far), plus z_loss·log²Z."""
+        del rng
+        target_BT, weight_BT = batch["target_BT"], batch["weight_BT"]
+        start = torch.full_like(target_BT[:, :1], network.config.decoder_start_token_id)
+        states_BSD = network.get_encoder()(input_ids=batch["prompt_BS"], attention_mask=batch["attend_BS"])[0]
+        hidden_BTD = network.get_decoder()(
+            input_ids=torch.cat([start, target_BT[:, :-1]], 1),
+            encoder_hidden_states=states_BSD,
+            encoder_attention_mask=batch["attend_BS"],
+            use_cache=False,
+        )[0]
+        where_BT = weight_BT > 0
+        logits_MV = network.get_output_embeddings()(hidden_BTD[where_BT])
+        nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0)
+        if self.z_loss:
+            nll_M = nll_M + self.z_loss * logits_MV.float().logsumexp(-1).square()
+        return LossSums((nll_M * weight_BT[where_BT]).sum(), weight_BT.sum())

@@ -1,0 +1,157 @@
+"""A recipe: everything needed to regenerate one checkpoint, as one strict YAML file.
+
+Unknown keys are errors with the nearest known name. `recipe_id` hashes what can change the weights, and only that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.records import Frozen, digest_of
+from harness.suites import ConfigError, read_yaml, unknown
+from harness.templates import TEMPLATES
+
+Scalar = str | int | float | bool | None
+
+
+class BackboneSpec(Frozen):
+    """Where the network comes from: a hub id or folder (`pretrained`), or a shape of a transformers family.
+
+    `initializer_std` replaces the family's own; `position_scale` multiplies freshly drawn position embeddings (small
+    models read content before place with 0.2); both only when trained from scratch.
+    """
+
+    family: str | None = None
+    shape: dict[str, Any] = {}
+    pretrained: str | None = None
+    revision: str = "main"
+    initializer_std: float | None = Field(None, gt=0)
+    position_scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> BackboneSpec:
+        if (self.family is None) == (self.pretrained is None):
+            raise ValueError("give either family (with shape) or pretrained, not both and not neither")
+        return self
+
+
+class LayoutSpec(Frozen):
+    """How a masked LM reads prompt and target; see harness.canvas.Layout."""
+
+    name: Literal["joint", "isolated"] = "joint"
+    target_position: int | None = Field(None, ge=0)
+
+
+class ObjectiveSpec(Frozen):
+    """The loss: `name` is a key of trainers.objectives.OBJECTIVES, the rest are its settings."""
+
+    name: str
+    settings: dict[str, Scalar] = {}
+
+
+class LengthSpec(Frozen):
+    """The length head and, with `steps` > 0, its own training stage on a frozen backbone."""
+
+    kind: Literal["pooled_embedding", "transformer"]
+    classes: int = Field(64, ge=2)
+    heads: int = Field(2, ge=1)
+    inner: int | None = None
+    steps: int = Field(0, ge=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(32, ge=1)
+
+
+class MixtureSpec(Frozen):
+    """Training records: the suite's embedded corpus, or JSONL files with `inputs` and `targets`."""
+
+    source: Literal["embedded", "jsonl"] = "embedded"
+    files: tuple[str, ...] = ()
+    records: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _files_named(self) -> MixtureSpec:
+        if (self.source == "jsonl") != bool(self.files):
+            raise ValueError("files belongs to source: jsonl, which needs at least one file")
+        return self
+
+
+class TrainingSpec(Frozen):
+    """Optimisation; `batch_size` counts examples per step over all processes and accumulation steps."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = "cosine"
+    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    beta1: float = Field(0.9, gt=0, lt=1)
+    beta2: float = Field(0.98, gt=0, lt=1)
+    clip: float = Field(1.0, ge=0)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    neftune_alpha: float | None = Field(None, gt=0)
+    bucket_batches: int = Field(50, ge=1)
+    max_length: int = Field(160, ge=8)
+    accumulation: int = Field(1, ge=1)
+
+
+class Recipe(Frozen):
+    """One checkpoint's recipe; see trainers/recipes/*.yaml."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    label: str
+    source: str
+    adapter: str
+    backbone: BackboneSpec
+    objective: ObjectiveSpec
+    layout: LayoutSpec | None = None
+    length: LengthSpec | None = None
+    template: str = "plain"
+    mixture: MixtureSpec = MixtureSpec()
+    training: TrainingSpec
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Recipe:
+        from trainers.objectives import OBJECTIVES
+
+        if self.objective.name not in OBJECTIVES:
+            raise ValueError(unknown("objective", self.objective.name, list(OBJECTIVES)))
+        if self.template not in TEMPLATES:
+            raise ValueError(unknown("template", self.template, list(TEMPLATES)))
+        masked = OBJECTIVES[self.objective.name].family == "masked"
+        if masked != (self.layout is not None):
+            raise ValueError(f"objective {self.objective.name} " + ("needs a layout" if masked else "has no layout: remove it"))
+        if self.length is not None and not masked:
+            raise ValueError("length: only masked LMs have a length head")
+        return self
+
+    @property
+    def family(self) -> str:
+        """causal, seq2seq or masked: which kind of network the objective trains."""
+        from trainers.objectives import OBJECTIVES
+
+        return OBJECTIVES[self.objective.name].family
+
+    def recipe_id(self, corpus: dict[str, str]) -> str:
+        """Digest of what can change the weights: the recipe without its labels, and the sha256 of its data."""
+        what = self.model_dump(mode="json", exclude={"name", "label", "source", "adapter"})
+        return digest_of({"recipe": what, "corpus": corpus})
+
+
+def load_recipe(path: Path, *, seed: int | None = None, steps: int | None = None) -> Recipe:
+    """A recipe file, with another seed or number of steps where asked.
+
+    Raises:
+        ConfigError: no such file, unknown key (nearest named) or a value that cannot be.
+    """
+    recipe = read_yaml(path, Recipe)
+    if seed is not None:
+        recipe = recipe.model_copy(update={"seed": seed})
+    if steps is not None:
+        if steps < 1:
+            raise ConfigError(f"--steps {steps}: must be at least 1.")
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+    return recipe
