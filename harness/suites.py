@@ -69,16 +69,21 @@ class SpeedPlan(Frozen):
 
 
 class Suite(Frozen):
-    """Everything `make tables SUITE=name` needs; see suites/*.yaml."""
+    """Everything `make tables SUITE=name` needs; see suites/*.yaml. `steps` replaces every recipe's
+    training.steps; `forecast` holds seconds per job of each rule and `disk_mb`, measured as `forecast_from` says.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     description: str
     seeds: tuple[int, ...] = Field(min_length=1)
     corpus: CorpusPlan | None = None
     batch_size: int = Field(64, ge=1)
+    steps: int | None = Field(None, ge=1)
     systems: tuple[System, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None
+    forecast: dict[str, float] = {}
+    forecast_from: str = "not measured"
 
     @field_validator("systems", "evaluations")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
+import torch
 from lm_eval.models.huggingface import HFLM
 
 from harness.adapters.base import Tally, newest_checkpoint, weights_digest
@@ -23,6 +24,7 @@ class Autoregressive(HFLM):
         self._require_class(name, arguments)
         arguments.setdefault("dtype", "float32")
         arguments.setdefault("use_safetensors", True)
+        arguments["device"] = arguments.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         self.pretrained, self.tally = name, Tally()

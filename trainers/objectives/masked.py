@@ -1,13 +1,15 @@
 """Conditional masked language modelling with a length head: the Instruct-XMLR objective (ICLR 2024; facts B1).
 
 Per example, n = floor(u·L) + 1 of the L answer tokens are hidden (u uniform; bos and eos never), loss on those
-only, as a mean over the hidden tokens of the batch, label smoothing 0.1; 15 % of the prompt's tokens are hidden as
+only, as a mean over the hidden tokens of the batch (`normalise="example"`, our deviation: every example weighs the
+same, as in the other recipes), label smoothing 0.1; 15 % of the prompt's tokens are hidden as
 noise without loss; plus `length_weight` × the length head's loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -42,12 +44,16 @@ class Masked:
         prompt_noise: float = 0.15,
         label_smoothing: float = 0.1,
         length_weight: float = 0.1,
+        normalise: Literal["token", "example"] = "token",
         **_ids,
     ):
+        if normalise not in ("token", "example"):
+            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
         if not 0 <= prompt_noise < 1 or not 0 <= label_smoothing < 1 or length_weight < 0:
             raise ValueError("prompt_noise and label_smoothing must lie in [0, 1), length_weight must not be negative")
         self.ids, self.layout = ids, layout
         self.prompt_noise, self.label_smoothing, self.length_weight = prompt_noise, label_smoothing, length_weight
+        self.normalise = normalise
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """The tensors of a clean Canvas; corruption happens in `loss`, with its generator."""
@@ -77,6 +83,9 @@ class Masked:
             length_B = clean.target_BT.sum(1)
             length_sum = length_loss_sum(network.length_logits(states_BTD, clean), length_B)
             extra = self.length_weight * length_sum / len(length_B)
+        if self.normalise == "example":
+            weight_M = (1 / hidden_BT.sum(1)).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]
+            return LossSums((nll_M * weight_M).sum(), weight_M.sum(), extra)
         return LossSums(nll_M.sum(), hidden_BT.sum().float(), extra)
 
 

@@ -48,6 +48,8 @@ class Seq2Seq:
             encoder_attention_mask=batch["attend_BS"],
             use_cache=False,
         )[0]
+        if getattr(network.config, "scale_decoder_outputs", False):  # T5 v1.0 ties and scales; T5 v1.1 and mT5 do not
+            hidden_BTD = hidden_BTD * network.config.d_model**-0.5
         where_BT = weight_BT > 0
         logits_MV = network.get_output_embeddings()(hidden_BTD[where_BT])
         nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0)

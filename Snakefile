@@ -1,0 +1,111 @@
+"""The whole suite, files in and files out: corpus → tokenizer → checkpoints → runs → speed → tables, figures, report.
+
+`make tables SUITE=mini` calls it; each rule is an ordinary command that also works by hand. A second call does
+nothing, a killed call goes on, and only what an edited recipe or suite changes is made again. Rules name no machine:
+`snakemake --executor slurm` runs the same file on a cluster.
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+from harness.suites import load_suite
+
+suite = load_suite(config.get("suite", "mini"))
+ROOT = f"results/{suite.name}"
+PYTHON = sys.executable
+RECIPES = {system.name: system.recipe for system in suite.systems}
+PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds]
+CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
+TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
+
+
+rule all:
+    input:
+        f"{ROOT}/report.md",
+
+
+if suite.corpus:
+
+    rule corpus:
+        output:
+            f"{ROOT}/corpus/manifest.json",
+        params:
+            seed=suite.corpus.seed,
+            records=suite.corpus.records,
+            scale=suite.corpus.items_scale,
+        shell:
+            "ANYORDER_LINES=1 {PYTHON} -m trainers world --out {ROOT}/corpus --seed {params.seed} "
+            "--records {params.records} --items-scale {params.scale}"
+
+    rule tokenizer:
+        input:
+            CORPUS,
+        output:
+            f"{ROOT}/tokenizer/tokenizer.json",
+        params:
+            vocabulary=suite.corpus.vocabulary,
+        shell:
+            "{PYTHON} -m trainers tokenizer --corpus {ROOT}/corpus --vocabulary {params.vocabulary} --out {ROOT}/tokenizer"
+
+
+rule train:
+    input:
+        recipe=lambda wildcards: RECIPES[wildcards.system],
+        corpus=CORPUS,
+        tokenizer=TOKENIZER,
+    output:
+        f"{ROOT}/checkpoints/{{system}}-{{seed}}/checkpoint.json",
+    params:
+        data=f"--corpus {ROOT}/corpus --tokenizer {ROOT}/tokenizer" if suite.corpus else "",
+        folder=lambda wildcards: f"{ROOT}/checkpoints/{wildcards.system}-{wildcards.seed}",
+        steps=f"--steps {suite.steps}" if suite.steps else "",
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m trainers train {input.recipe} --seed {wildcards.seed} "
+        "{params.data} {params.steps} --out {params.folder}"
+
+
+rule evaluate:
+    input:
+        f"{ROOT}/checkpoints/{{system}}-{{seed}}/checkpoint.json",
+        corpus=CORPUS,
+    output:
+        f"{ROOT}/runs/{{system}}-{{seed}}/done.json",
+    params:
+        asked=lambda wildcards: [e.model_dump_json() for e in suite.evaluations_of(wildcards.system)],
+        name=config.get("suite", "mini"),
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m harness run --suite {params.name} "
+        "--system {wildcards.system} --seed {wildcards.seed}"
+
+
+if suite.speed:
+
+    rule speed:
+        input:
+            # after all training and evaluation, and alone: what runs beside it would change what it measures
+            [f"{ROOT}/checkpoints/{name}-{suite.seeds[0]}/checkpoint.json" for name, _ in PAIRS],
+            [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
+        output:
+            f"{ROOT}/speed/decoding.csv",
+        params:
+            plan=suite.speed.model_dump_json(),
+            name=config.get("suite", "mini"),
+        threads: workflow.cores
+        shell:
+            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} > /dev/null"
+
+
+rule report:
+    input:
+        [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
+        [f"{ROOT}/speed/decoding.csv"] if suite.speed else [],
+        sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
+    output:
+        f"{ROOT}/report.md",
+    params:
+        name=config.get("suite", "mini"),
+        labels=[(system.name, system.label, system.paradigm) for system in suite.systems],
+    shell:
+        "{PYTHON} -m reports build --suite {params.name} --quiet"

@@ -1,0 +1,152 @@
+"""python -m harness: evaluate any checkpoint on any task, as lm_eval does, with anyorder's models and tasks known.
+
+`run` needs no start-up hook and skips indexing lm-eval's 14,000 YAML files unless a stock task is named; it writes
+sealed runs that a second call does not repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python -m harness run --model nar_xlmr --tasks mini_heldout
+  python -m harness run --model nar_xlmr --model_args pretrained=FacebookAI/xlm-roberta-base,length=fixed --tasks xp3_heldout --limit 20
+  python -m harness run --model diffusion_xlmr --model_args pretrained=my/checkpoint,scorer=pll --tasks xp3_xnli_en --output_path results/mine
+  python -m harness run --suite mini --system instruct_xmlr --seed 0
+  python -m harness speed --suite mini
+  python -m harness ls
+  ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; `--help` of each command explains it."""
+    top = argparse.ArgumentParser(
+        prog="python -m harness", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
+                                       epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
+    commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
+    speed = commands.add_parser("speed", help="measure decoding speed and quality of a suite's checkpoints")
+    speed.add_argument("--suite", required=True, help="name or path of a suite")
+    speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+    make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
+    make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
+    make.add_argument("--cores", type=int, default=2, help="jobs side by side (default 2)")
+    make.add_argument("--plan", action="store_true", help="only say what is left to do, how long it takes, how much disk")
+    return top
+
+
+def _run_arguments(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--model", help="nar_xlmr, diffusion_xlmr, ar, encdec, or any model of lm-eval")
+    run.add_argument("--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)")
+    run.add_argument("--tasks", help="task or group names, comma-separated; patterns such as xp3_xnli_* work")
+    run.add_argument("--num_fewshot", type=int, help="examples before each question")
+    run.add_argument("--batch_size", default="auto", help="rows per forward pass, or auto (default)")
+    run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
+    run.add_argument("--limit", type=float, help="only the first N items of each task (below 1: that share)")
+    run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
+    run.add_argument("--metadata", type=json.loads, help="JSON passed to the tasks")
+    run.add_argument("--include_path", help="a folder with more task YAMLs")
+    run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
+    run.add_argument("--system_instruction", help="system text for the chat template")
+    run.add_argument("--output_path", type=Path, help="folder of runs (default: results/runs/MODEL)")
+    run.add_argument("--suite", help="evaluate a suite's system instead: with --system and --seed")
+    run.add_argument("--system", help="name of a system of the suite")
+    run.add_argument("--seed", type=int, help="training seed of the system's checkpoint")
+    run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The `run` command."""
+    _calm()
+    if arguments.suite:
+        from harness.evaluate import evaluate_system
+        from harness.suites import load_suite
+
+        if arguments.system is None or arguments.seed is None:
+            raise ValueError("--suite needs --system and --seed as well.")
+        evaluate_system(load_suite(arguments.suite), arguments.system, arguments.seed, arguments.results, arguments.device)
+        return
+    if not arguments.model or not arguments.tasks:
+        raise ValueError("run needs --model and --tasks, or --suite, --system and --seed; see python -m harness run --help.")
+    from harness.evaluate import evaluate_model
+
+    evaluate_model(arguments)
+
+
+def ls() -> None:
+    """The `ls` command: our names, from tables and file names, without loading anything heavy."""
+    from harness.registration import MODELS, tasks_known_here
+
+    print("models     ", "  ".join(sorted(MODELS)), "  (and every model of lm-eval)")
+    print("scorers    ", "  ".join(_table("harness/scorers/__init__.py", "SCORERS")))
+    print("decoders   ", "  ".join(_table("harness/decoders/__init__.py", "DECODERS")))
+    print("lengths     predicted  oracle  fixed")
+    groups: dict[str, list[str]] = {}
+    for name, path in tasks_known_here().items():
+        groups.setdefault(path.parent.name, []).append(name)
+    for folder, names in groups.items():
+        print(f"tasks/{folder}: {'  '.join(names)}")
+
+
+def _table(path: str, name: str) -> list[str]:
+    """Keys of a table of names, read from the source so that torch is not imported."""
+    import ast
+
+    tree = ast.parse((Path(__file__).resolve().parents[1] / path).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == name:
+            return sorted(ast.literal_eval(node.value))
+    raise LookupError(f"{path} has no table {name}")
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    """The `speed` command."""
+    _calm()
+    from harness.speed import measure_suite
+    from harness.suites import load_suite
+
+    print(measure_suite(load_suite(arguments.suite), arguments.results))
+
+
+def _calm() -> None:
+    """Fewer words from the libraries; one thread where the caller says so."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if os.environ.get("ANYORDER_DATA") is None and os.environ.get("ANYORDER_LINES") == "1":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def main() -> int:
+    """Entry point: 0 on success, 2 on a problem of the user's input, 130 on Ctrl-C."""
+    arguments = parser().parse_args()
+    try:
+        if arguments.command == "make":
+            from harness.make import make
+
+            return make(arguments.suite, arguments.cores, plan=arguments.plan)
+        {"run": run, "speed": speed, "ls": lambda _: ls()}[arguments.command](arguments)
+    except KeyboardInterrupt:
+        print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError, LookupError) as error:
+        if os.environ.get("ANYORDER_TRACEBACK", "0") not in ("", "0"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the `run` command does: load one adapter, run its tasks, print a table; for one model or a suite's system."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from harness.records import digest_of, now, write_atomically
+from harness.registration import MODELS, register_models, task_manager
+from harness.runs import Runner, check_writable, leaf_tasks, summary
+from harness.suites import ConfigError, Suite, unknown
+
+DONE_FILE = "done.json"
+
+
+def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", device: str | None = None):
+    """An lm-eval model by registry name.
+
+    Raises:
+        ConfigError: unknown name; the nearest known one is given.
+    """
+    register_models()
+    from lm_eval.api.registry import get_model, model_registry
+
+    if name not in model_registry:
+        raise ConfigError(unknown("model", name, list(model_registry.keys() if hasattr(model_registry, "keys") else MODELS)))
+    more = {"batch_size": batch_size, "max_batch_size": None, "device": device}
+    return get_model(name).create_from_arg_obj(arguments, {key: value for key, value in more.items() if value is not None})
+
+
+def evaluate_model(arguments: argparse.Namespace) -> None:
+    """`run --model … --tasks …`: sealed runs below --output_path, and a table on the terminal."""
+    from lm_eval.utils import simple_parse_args_string
+
+    model_args = simple_parse_args_string(arguments.model_args) or {}
+    names = [name for name in arguments.tasks.split(",") if name]
+    out = arguments.output_path or arguments.results / "runs" / f"{arguments.model}-{digest_of(model_args, 8)}"
+    check_writable(out)
+    manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
+    tasks, groups = leaf_tasks(manager, names)
+    if arguments.model not in MODELS:
+        raise ConfigError(unknown("model of ours", arguments.model, list(MODELS)) + " For lm-eval's own models use the lm_eval command.")
+    model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
+    runner = Runner(
+        model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
+        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction,
+    )  # fmt: skip
+    records = runner.run(manager, tasks)
+    if model.rank == 0:
+        print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
+
+
+def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, device: str | None = None) -> None:
+    """Every evaluation of one system and seed of a suite; `done.json` is written when all of them are sealed."""
+    system = suite.system(system_name)
+    if seed not in suite.seeds:
+        raise ConfigError(f"seed {seed} is not one of suite {suite.name}'s seeds {list(suite.seeds)}.")
+    root = results / suite.name
+    os.environ["ANYORDER_CORPUS"] = str(root / "corpus")
+    checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
+    evaluations = suite.evaluations_of(system.name)
+    manager = task_manager([task for evaluation in evaluations for task in evaluation.tasks])
+    model = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings}, batch_size=suite.batch_size, device=device)
+    folder = root / "runs" / f"{system.name}-{seed}"
+    records = []
+    for evaluation in evaluations:
+        model.configure(**{**system.settings, **evaluation.settings})
+        tasks, _ = leaf_tasks(manager, evaluation.tasks)
+        runner = Runner(model, system.adapter, folder / evaluation.name, evaluation=evaluation.name, suite=suite.name, limit=evaluation.limit)
+        records += runner.run(manager, tasks)
+    if model.rank == 0:
+        print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")
+        runs = {f"{record.evaluation}/{record.task}": record.run_id for record in records}
+        write_atomically(folder / DONE_FILE, _done(runs))
+
+
+def _done(runs: dict[str, str]) -> str:
+    import json
+
+    return json.dumps({"finished": now(), "runs": runs}, indent=1) + "\n"

@@ -1,0 +1,230 @@
+"""Our names in lm-eval: models as strings, the folder of tasks, and groups cut to what a mirror holds.
+Torch-free.
+
+`_autoload.py` calls `register_models` and `extend_task_manager` when the stock command imports lm-eval;
+`python -m harness` calls them through `task_manager`. Both are idempotent.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+MODELS = {
+    "nar_xlmr": "harness.adapters.masked_lm:NarXlmr",
+    "diffusion_xlmr": "harness.adapters.diffusion:DiffusionXlmr",
+    "ar": "harness.adapters.autoregressive:Autoregressive",
+    "encdec": "harness.adapters.autoregressive:EncoderDecoder",
+}
+PREFIXES = ("mini_", "xp3_")
+_hook_before = sys.excepthook
+_NAME = re.compile(r"^(?:task|group): +([\w-]+) *$", re.MULTILINE)
+
+
+def register_models() -> None:
+    """Tell lm-eval of our models; none of them is imported before it is asked for.
+
+    `lm_eval.models` comes first: lm-eval registers its own models only if its registry is still empty, so
+    that a name of ours that came earlier would make `hf` and all the others vanish.
+    """
+    import lm_eval.models  # noqa: F401
+    from lm_eval.api.registry import model_registry
+
+    for name, target in MODELS.items():
+        if name not in model_registry:
+            model_registry.register(name, target=target)
+
+
+def task_paths() -> list[Path]:
+    """The folder of our task YAMLs: harness/_tasks of an installed wheel, tasks/ of a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_tasks", here.parent / "tasks"):
+        if folder.is_dir():
+            return [folder]
+    raise FileNotFoundError(
+        f"no tasks: expected {here / '_tasks'} or {here.parent / 'tasks'}; install anyorder again."
+    )
+
+
+def tasks_known_here() -> dict[str, Path]:
+    """Name → YAML of our tasks and groups, sorted, in milliseconds (lm-eval's own index takes seconds)."""
+    found = {}
+    for folder in task_paths():
+        for path in folder.glob("**/*.yaml"):
+            for name in _NAME.findall(path.read_text(encoding="utf-8")):
+                found[name] = path
+    return dict(sorted(found.items()))
+
+
+def only_ours(tasks: Iterable[str]) -> bool:
+    """Whether every name (or pattern: `xp3_xnli_*`) can only mean tasks of ours, not of lm-eval."""
+    known = tasks_known_here()
+    return all(name in known or ("*" in name and name.startswith(PREFIXES)) for name in tasks)
+
+
+def explain_unknown_task(name: str, stock: Iterable[str] = ()) -> str:
+    """One sentence for an unknown task: the nearest of our names (and of `stock`), and where to look."""
+    import difflib
+
+    near = difflib.get_close_matches(name, [*tasks_known_here(), *stock], n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown task '{name}'.{hint} `lm_eval ls tasks` lists all of them."
+
+
+def task_manager(
+    tasks: Iterable[str], include_path: Sequence[str | Path] = (), metadata: dict | None = None
+) -> Any:
+    """An lm-eval TaskManager that knows our tasks, and lm-eval's own only if one of `tasks` needs them."""
+    from lm_eval.tasks.manager import TaskManager
+
+    register_models()
+    extend_task_manager(TaskManager)
+    return TaskManager(
+        include_path=list(include_path), include_defaults=not only_ours(tasks), metadata=metadata
+    )
+
+
+def extend_task_manager(manager: Any) -> None:
+    """Teach lm-eval's TaskManager class our folder, before the user's own folders (which may override it).
+
+    Also: groups are cut to what ANYORDER_DATA holds when they are loaded, and our own errors end a program
+    with one line (see `print_in_one_line`).
+    """
+    if getattr(manager, "anyorder", False):
+        return
+    plain_init, plain_load = manager.__init__, manager.load
+
+    @functools.wraps(plain_init)
+    def init(self, verbosity=None, include_path=None, *rest, **named) -> None:
+        plain_init(self, verbosity, [*task_paths(), *_as_list(include_path)], *rest, **named)
+
+    @functools.wraps(plain_load)
+    def load(self, task_list):
+        index = self.task_index
+        narrowed = groups_in_mirror(index, [name for name in _as_list(task_list) if isinstance(name, str)])
+        before = {name: index[name] for name in narrowed}
+        index.update(narrowed)
+        try:
+            return plain_load(self, task_list)
+        finally:
+            index.update(before)
+
+    manager.__init__, manager.load, manager.anyorder = init, load, True
+    sys.excepthook = print_in_one_line
+    logging.getLogger("lm_eval.api.task").addFilter(_worth_saying)
+
+
+def _as_list(given: Any) -> list:
+    """None, one thing, or several of them, as lm-eval's arguments have it."""
+    return list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """No to lm-eval's advice about `--metadata`, two lines for every task with documents of its own."""
+    return "Custom kwargs can be passed to" not in str(record.msg)
+
+
+def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """For the groups of ours among `names`: index entries that hold only tasks whose files the mirror has.
+
+    Says in one warning what was left out. Without ANYORDER_DATA, or for other groups, there is nothing to do.
+
+    Raises:
+        DataError: the mirror is no folder, or holds no file of a group.
+    """
+    from harness import data
+    from harness.benchmarks import benchmark_of
+
+    narrowed: dict[str, Any] = {}
+    for name in names:
+        leaves = {leaf: _document_arguments(index, leaf) for leaf in _leaves(index, name) if leaf != name}
+        wanted = {leaf: arguments for leaf, arguments in leaves.items() if arguments}
+        root = data.mirror_folder() if wanted else None
+        if root is None:
+            continue
+        held = {leaf: data.in_mirror(benchmark_of(*a), root, a[1], a[2]) for leaf, a in wanted.items()}
+        missing = {leaf for leaf, there in held.items() if not there}
+        if missing == set(leaves):
+            looked_for = sorted({benchmark_of(*a).mirror_file(*a[1:]) for a in wanted.values()})
+            raise data.DataError(
+                f"{name}: ANYORDER_DATA={root} holds none of its {len(looked_for)} files (such as "
+                f"{looked_for[0]}); name another mirror, or unset ANYORDER_DATA to read from the hub."
+            )
+        if missing:
+            logger.warning("%s", _left_out(name, root, wanted, missing))
+            narrowed.update(_without(index, name, missing))
+    return narrowed
+
+
+def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
+    """The tasks of a group and of its groups; a task's own name."""
+    members = (index[name].cfg or {}).get("task") if name in index else None
+    if not isinstance(members, list):
+        yield name
+        return
+    for member in members:
+        if isinstance(member, str):
+            yield from _leaves(index, member)
+
+
+def _document_arguments(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:
+    """(benchmark, language, split) of a task whose documents come from `harness.data.load`, else None."""
+    config = (index[name].cfg or {}) if name in index else {}
+    if not str(config.get("custom_dataset", "")).endswith("harness.data.load"):
+        return None
+    arguments = config["dataset_kwargs"]
+    return arguments["benchmark"], arguments["language"], arguments["split"]
+
+
+def _left_out(name: str, root: Path, wanted: dict[str, tuple[str, str, str]], missing: set[str]) -> str:
+    from harness.benchmarks import BENCHMARKS
+
+    counts = []
+    for benchmark in dict.fromkeys(arguments[0] for arguments in wanted.values()):
+        own = [leaf for leaf, arguments in wanted.items() if arguments[0] == benchmark]
+        out = [wanted[leaf][1] for leaf in own if leaf in missing]
+        without = f" (without {' '.join(out)})" if out else ""
+        counts.append(f"{BENCHMARKS[benchmark].title} {len(own) - len(out)} of {len(own)}{without}")
+    held = len(wanted) - len(missing)
+    return (
+        f"{name}: ANYORDER_DATA={root} holds {held} of {len(wanted)} tasks; left out: "
+        + "; ".join(counts)
+        + "."
+    )
+
+
+def _without(index: dict[str, Any], name: str, missing: set[str]) -> dict[str, Any]:
+    """Entries of the group `name` and its groups, without `missing` tasks and without emptied groups."""
+    import dataclasses
+
+    narrowed: dict[str, Any] = {}
+    kept = []
+    for member in index[name].cfg["task"]:
+        if set(_leaves(index, member)) <= missing:
+            continue
+        kept.append(member)
+        if isinstance((index[member].cfg or {}).get("task"), list):
+            narrowed.update(_without(index, member, missing))
+    config = {**index[name].cfg, "task": kept}
+    narrowed[name] = dataclasses.replace(index[name], yaml_path=None, cfg=config)
+    return narrowed
+
+
+def print_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook`: our own error classes, whose message says what to do, without their stack trace.
+
+    ANYORDER_TRACEBACK=1 shows the trace. All other exceptions go to the hook that was there before.
+    """
+    if kind.__module__.startswith("harness.") and os.environ.get("ANYORDER_TRACEBACK", "0") in ("", "0"):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        _hook_before(kind, error, trace)

@@ -1,0 +1,252 @@
+"""Runs: one adapter on one task, written as lm-eval's own files and sealed by a RunRecord.
+
+The network is loaded once; each task is one `simple_evaluate` call, so that a task is the unit of resuming: a run
+that is sealed and whose identity (weights, adapter, settings, task, data, limit) is the same is not done again.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.records import (
+    CheckpointRef,
+    RecordError,
+    RunRecord,
+    digest_of,
+    git_state,
+    now,
+    package_versions,
+    read_run,
+    seal,
+    sha256_file,
+)
+from harness.suites import ConfigError
+
+SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
+
+
+class Runner:
+    """Evaluates a loaded adapter on tasks, into `out/<task>/`.
+
+    Args:
+        model: an lm-eval LM of ours (with `tally` and `configure`).
+        name: its registry name (`nar_xlmr`, …).
+        out: folder of the evaluation; one folder per task is made in it.
+        evaluation, suite: what the records call this way of asking, and the suite it belongs to.
+        options: `limit`, `num_fewshot`, `gen_kwargs`, `metadata`, `apply_chat_template`, … of `simple_evaluate`.
+    """
+
+    def __init__(self, model, name: str, out: Path, *, evaluation: str = "main", suite: str | None = None, **options):
+        self.model, self.name, self.out = model, name, out
+        self.evaluation, self.suite, self.options = evaluation, suite, options
+
+    def run(self, manager, tasks: Sequence[str]) -> list[RunRecord]:
+        """Records of all tasks, in order; sealed ones of the same identity are read back.
+
+        Raises:
+            RecordError: results cannot be written (a run that is not on disk does not count).
+        """
+        records = []
+        for task in tasks:
+            identity = self._identity(task)
+            folder = self.out / task
+            record = sealed_run(folder, identity)
+            if record is None:
+                record = self._evaluate(manager, task, folder, identity)
+            if record is not None:
+                records.append(record)
+        return records
+
+    def _identity(self, task: str) -> str:
+        checkpoint = self._checkpoint()
+        return digest_of(
+            {
+                "weights": checkpoint.weights_sha256 or checkpoint.path,
+                "adapter": self.name,
+                "settings": self._settings(),
+                "task": task,
+                "options": {key: value for key, value in self.options.items() if value is not None},
+                "data": data_identity(task),
+            }
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        settings = getattr(self.model, "settings", None)
+        return asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {}
+
+    def _checkpoint(self) -> CheckpointRef:
+        info, record = self._info(), self.model.record
+        return CheckpointRef(
+            path=str(self.model.pretrained),
+            weights_sha256=info["checkpoint_sha256"],
+            recipe=record.recipe if record else None,
+            recipe_id=record.recipe_id if record else None,
+            seed=record.seed if record else None,
+        )
+
+    def _info(self) -> dict:
+        if not hasattr(self, "_model_info"):
+            self._model_info = self.model.get_model_info()
+        return self._model_info
+
+    def _evaluate(self, manager, task: str, folder: Path, identity: str) -> RunRecord | None:
+        from lm_eval import simple_evaluate
+        from lm_eval.loggers import EvaluationTracker
+
+        check_writable(self.out)
+        ask_environment_once()
+        tally = self.model.tally = type(self.model.tally)()
+        started, clock = now(), time.monotonic()
+        tracker = EvaluationTracker(output_path=None)
+        results = simple_evaluate(
+            model=self.model, model_args={"pretrained": str(self.model.pretrained)}, tasks=[task], task_manager=manager,
+            evaluation_tracker=tracker, log_samples=True, bootstrap_iters=0, **self.options, **SEEDS,
+        )  # fmt: skip
+        if results is None:  # not the first process
+            return None
+        results["config"]["model"] = self.name
+        samples = results.pop("samples")
+        seconds = time.monotonic() - clock
+        record = RunRecord(
+            run_id=identity, suite=self.suite, evaluation=self.evaluation, checkpoint=self._checkpoint(), adapter=self.name,
+            settings=self._settings(), kind=tally.kind if tally.kind and results["configs"][task]["output_type"] != "generate_until" else None,
+            oracle_length=self._settings().get("length") == "oracle" and results["configs"][task]["output_type"] == "generate_until",
+            task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
+            limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
+            n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows,
+            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=data_identity(task),
+            commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
+            processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
+        )  # fmt: skip
+        return _save(tracker, results, samples[task], folder, record)
+
+
+def _numbers(values: dict) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+
+
+def _save(tracker, results: dict, samples: list[dict], folder: Path, record: RunRecord) -> RunRecord:
+    """Write lm-eval's results and samples through its own tracker, check that they exist, and seal them."""
+    samples = sorted(samples, key=lambda sample: (sample["doc_id"], str(sample.get("filter", ""))))
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        tracker.output_path = scratch
+        tracker.general_config_tracker.model_name_sanitized = "run"
+        tracker.save_results_aggregated(results=results, samples={record.task: samples})
+        tracker.save_results_samples(task_name=record.task, samples=samples)  # type: ignore[arg-type]
+        made = {path.suffix: path for path in Path(scratch).glob("run/*")}
+        if set(made) != {".json", ".jsonl"}:
+            raise RecordError(f"lm-eval could not write its results below {folder.parent}: free space or choose another folder.")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        made[".json"].rename(folder / "results.json")
+        made[".jsonl"].rename(folder / "samples.jsonl")
+    files = {name: sha256_file(folder / name) for name in ("results.json", "samples.jsonl")}
+    record = record.model_copy(update={"files": files})
+    seal(record, folder)
+    return record
+
+
+def sealed_run(folder: Path, identity: str) -> RunRecord | None:
+    """The sealed run of this identity in `folder`, or None (absent, unfinished, changed, or another identity)."""
+    try:
+        record = read_run(folder)
+    except RecordError:
+        return None
+    return record if record.run_id == identity else None
+
+
+def data_identity(task: str) -> dict[str, str]:
+    """Where a task's documents come from, as far as it is known without loading them."""
+    from harness import data
+
+    if task.startswith("mini_"):
+        return {"corpus": sha256_file(data.corpus_folder() / "manifest.json")}
+    root = data.mirror_folder()
+    return {"source": "hub" if root is None else f"mirror {root.name} {digest_of(str(root.resolve()), 8)}"}
+
+
+def ask_environment_once() -> None:
+    """lm-eval asks torch for a report on the machine after every task (0.8 s of subprocesses): ask once a process."""
+    from torch.utils import collect_env
+
+    if not hasattr(collect_env.get_pretty_env_info, "cache_info"):
+        collect_env.get_pretty_env_info = functools.cache(collect_env.get_pretty_env_info)
+
+
+def check_writable(folder: Path) -> None:
+    """RecordError before hours of work when results could not be written afterwards."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RecordError(f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path.") from error
+
+
+def leaf_tasks(manager, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what ANYORDER_DATA holds.
+
+    Raises:
+        ConfigError: an unknown name; the nearest known ones are given.
+    """
+    from harness.registration import explain_unknown_task
+
+    leaves: list[str] = []
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        matched = manager.match_tasks([name])
+        if not matched:
+            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
+        for match in matched:
+            below = sorted(manager.load(match)["tasks"], key=_natural(manager, match))
+            if match not in below:
+                groups[match] = below
+            leaves += [leaf for leaf in below if leaf not in leaves]
+    return leaves, groups
+
+
+def _natural(manager, name: str):
+    """Sort key: the order in which a group's YAML names its members, depth first."""
+    order: list[str] = []
+
+    def visit(entry: str) -> None:
+        members = (manager.task_index[entry].cfg or {}).get("task") if entry in manager.task_index else None
+        if isinstance(members, list):
+            for member in members:
+                if isinstance(member, str):
+                    visit(member)
+        else:
+            order.append(entry)
+
+    visit(name)
+    return lambda leaf: order.index(leaf) if leaf in order else len(order)
+
+
+def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
+    """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means."""
+    rows = [("task", "metric", "value", "items", "kind", "cut", "seconds")]
+    for record in records:
+        for key, value in record.values.items():
+            metric = key.split(",")[0]
+            if metric.endswith("_stderr") or metric == "sample_len":
+                continue
+            rows.append(
+                (record.task, metric, f"{100 * value:.1f}", str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
+            )  # fmt: skip
+    by_task = {record.task: record for record in records}
+    for group, leaves in groups.items():
+        for key in sorted({key for leaf in leaves if leaf in by_task for key in by_task[leaf].values if not key.startswith("sample_len")}):
+            metric = key.split(",")[0]
+            values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
+            if metric.endswith("_stderr") or len(values) < 2:
+                continue
+            rows.append((group, f"{metric} (mean of {len(values)})", f"{100 * sum(values) / len(values):.1f}", "", "", "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,0 +1,166 @@
+"""Decoding speed and quality of a suite's checkpoints, under one protocol.
+
+Tokens per second count generated tokens only: no prompt, nothing after the end-of-sequence token. Tokenising and
+detokenising are outside the clock, so that networks are compared and not string code. Each mode decodes the same
+items once to warm up and then `repeats` times; median, smallest and largest are kept. Autoregressive rows use
+`generate` with its KV cache. Peak memory is what the accelerator reports; a CPU has no such counter (left empty).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from harness.evaluate import load_model
+from harness.progress import bar
+from harness.records import write_atomically
+from harness.registration import task_manager
+from harness.suites import ConfigError, SpeedMode, SpeedPlan, Suite
+
+COLUMNS = (
+    "suite", "mode", "system", "seed", "label", "batch_size", "repeats", "items", "generated_tokens",
+    "tokens_per_second_median", "tokens_per_second_min", "tokens_per_second_max", "latency_ms_median",
+    "forward_passes_per_item", "quality_exact_match", "quality_token_f1", "peak_memory_mib", "oracle_length", "device",
+)  # fmt: skip
+Answers = tuple[list[list[int]], float]  # token ids per item, forward passes per item
+
+
+def measure_suite(suite: Suite, results: Path) -> str:
+    """Measure every mode of `suite.speed`; writes results/<suite>/speed/decoding.csv and returns it as text.
+
+    Raises:
+        ConfigError: the suite has no speed section.
+    """
+    if suite.speed is None:
+        raise ConfigError(f"suite {suite.name} has no speed section: nothing to measure.")
+    root = results / suite.name
+    os.environ["ANYORDER_CORPUS"] = str(root / "corpus")
+    task = task_manager([suite.speed.task]).load(suite.speed.task)["tasks"][suite.speed.task]
+    docs = list(task.test_docs())[: suite.speed.items]
+    loaded: dict[str, object] = {}
+    rows = []
+    for mode in bar(suite.speed.modes, what=f"speed {suite.name}", unit="modes"):
+        system = suite.system(mode.system)
+        if system.name not in loaded:
+            checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0]}"
+            loaded[system.name] = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+        for size in suite.speed.batch_sizes:
+            measured = _measure(loaded[system.name], mode, suite.speed, size, docs, task)
+            rows.append({"suite": suite.name, "mode": mode.name, "system": mode.system, "seed": suite.seeds[0], "label": mode.label, **measured})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(root / "speed" / "decoding.csv", text.getvalue())
+    return text.getvalue()
+
+
+def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[dict], task) -> dict:
+    """One mode at one batch size; at batch 1 a quarter of the items, as each takes as long as a whole batch."""
+    docs = docs if size > 1 else docs[: max(1, len(docs) // 4)]
+    prompts = [model.tokenizer(task.doc_to_text(doc), add_special_tokens=False)["input_ids"] for doc in docs]
+    answer = answering(model, mode, plan_length=_longest(task))
+    batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    answers, passes = _all(answer, batches)
+    rates, latencies = [], []
+    for _ in range(plan.repeats):
+        _wait()
+        clock = time.perf_counter()
+        answers, passes = _all(answer, batches)
+        _wait()
+        seconds = time.perf_counter() - clock
+        rates.append(sum(map(len, answers)) / seconds)
+        latencies.append(1000 * seconds / len(batches))
+    texts = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+    scores = [task.process_results(doc, [text]) for doc, text in zip(docs, texts, strict=True)]
+    return {
+        "batch_size": size, "repeats": plan.repeats, "items": len(docs), "generated_tokens": sum(map(len, answers)),
+        "tokens_per_second_median": round(statistics.median(rates), 2), "tokens_per_second_min": round(min(rates), 2),
+        "tokens_per_second_max": round(max(rates), 2), "latency_ms_median": round(statistics.median(latencies), 3),
+        "forward_passes_per_item": round(passes, 3), "quality_exact_match": _mean(scores, "exact_match"),
+        "quality_token_f1": _mean(scores, "token_f1"),
+        "peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if torch.cuda.is_available() else "",
+        "oracle_length": mode.settings.get("length") == "oracle", "device": device_name(),
+    }  # fmt: skip
+
+
+def answering(model, mode: SpeedMode, plan_length: int) -> Callable[[list[list[int]]], Answers]:
+    """A function from a batch of prompts to (answer tokens, forward passes per item)."""
+    if not hasattr(model, "decode_tokens"):
+        if mode.settings:
+            raise ConfigError(f"speed.modes.{mode.name}: an autoregressive system has no decoder settings.")
+        return lambda prompts: _generate(model, prompts, plan_length)
+    settings = model.defaults.changed({**mode.settings, "max_gen_toks": plan_length})
+
+    def decode(prompts: list[list[int]]) -> Answers:
+        model.tally.forward_passes = 0
+        tokens = model.decode_tokens(prompts, settings, [None] * len(prompts))
+        return tokens, model.tally.forward_passes / len(prompts)
+
+    return decode
+
+
+@torch.inference_mode()
+def _generate(model, prompts: list[list[int]], longest: int) -> Answers:
+    """Greedy `generate` with the KV cache; decoders are padded on the left, encoders on the right."""
+    pad, eos, width = model.tokenizer.pad_token_id, model.tokenizer.eos_token_id, max(map(len, prompts))
+    seq2seq = model.backend == "seq2seq"
+    fill = [[pad] * (width - len(prompt)) for prompt in prompts]
+    rows = [prompt + more if seq2seq else more + prompt for prompt, more in zip(prompts, fill, strict=True)]
+    keep = [[1] * len(p) + [0] * len(f) if seq2seq else [0] * len(f) + [1] * len(p) for p, f in zip(prompts, fill, strict=True)]
+    written = model.model.generate(
+        input_ids=torch.tensor(rows, device=model.device), attention_mask=torch.tensor(keep, device=model.device),
+        max_new_tokens=longest, do_sample=False, use_cache=True, pad_token_id=pad, eos_token_id=eos,
+    )  # fmt: skip
+    written = written[:, 1:] if seq2seq else written[:, width:]
+    answers = [ids[: ids.index(eos)] if eos in ids else ids for ids in written.tolist()]
+    return answers, float(written.shape[1])
+
+
+def _all(answer: Callable[[list[list[int]]], Answers], batches: Sequence[list[list[int]]]) -> Answers:
+    tokens, passes = [], 0.0
+    for batch in batches:
+        written, each = answer(batch)
+        tokens += written
+        passes += each * len(batch)
+    return tokens, passes / len(tokens)
+
+
+def _longest(task) -> int:
+    return int((task.config.generation_kwargs or {}).get("max_gen_toks", 64))
+
+
+def _mean(scores: Sequence[dict], name: str) -> float | str:
+    values = [score[name] for score in scores if name in score]
+    return round(sum(values) / len(values), 5) if values else ""
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor with its number of threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"{_processor()}, {torch.get_num_threads()} thread(s)"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

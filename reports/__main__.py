@@ -1,0 +1,111 @@
+"""`python -m reports`: build a suite's tables, figures and report; show the report; explain a cell."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from harness.records import RecordError
+from harness.suites import ConfigError, Suite, load_suite
+from reports.locations import REPORT_FILE, ReportsError
+
+EXAMPLES = """examples:
+  python -m reports build --suite mini                       tables, figures and report.md of results/mini
+  python -m reports show --suite mini                        print the finished report
+  python -m reports explain main/decoder_it/nli --suite mini where a number comes from
+  python -m reports explain speed/xmlr_4:32/ratio --suite mini
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m reports",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="build | show | explain")
+    texts = {
+        "build": "write tables/, figures/ and report.md from the sealed runs and print the report",
+        "show": "print the finished report again",
+        "explain": "print the runs, checkpoints, recipes and corpus behind a cell, with sha256",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+        )
+        if name == "explain":
+            command.add_argument("cell", metavar="TABLE/ROW/COLUMN", help="keys as in tables/TABLE.csv")
+        command.add_argument(
+            "--suite", required=True, help="suite name (suites/NAME.yaml) or path of a suite file"
+        )
+        command.add_argument(
+            "--results", type=Path, default=Path("results"), help="folder of all suites' results"
+        )
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 on success, 2 with one sentence on stderr for what the user can mend."""
+    options = parser().parse_args(arguments)
+    try:
+        suite = load_suite(options.suite)
+        run = {"build": _build, "show": _show, "explain": _explain}[options.command]
+        run(suite, options.results / suite.name, options)
+    except (ConfigError, RecordError, ReportsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _build(suite: Suite, root: Path, options: argparse.Namespace) -> None:
+    from reports.report import build
+
+    def say(text: str) -> None:
+        print(f"reports: {text}", file=sys.stderr, flush=True)
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(
+                f"\rreports: {done} of {total} runs read", end="\n" if done == total else "", file=sys.stderr
+            )
+
+    _print(build(suite, root, say=say, progress=progress))
+    print(f"Report: {root / REPORT_FILE}")
+
+
+def _show(suite: Suite, root: Path, options: argparse.Namespace) -> None:
+    path = root / REPORT_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ReportsError(f"no report at {path}: run `make tables SUITE={suite.name}` first.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportsError(f"cannot read {path}: {error}.") from error
+    _print(text)
+
+
+def _explain(suite: Suite, root: Path, options: argparse.Namespace) -> None:
+    from reports.provenance import explain
+
+    for fact in explain(suite, root, options.cell):
+        print(fact)
+
+
+def _print(markdown: str) -> None:
+    from reports.terminal import render
+
+    sys.stdout.write(render(markdown, shutil.get_terminal_size((120, 40)).columns))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

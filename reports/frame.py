@@ -1,0 +1,283 @@
+"""All sealed runs of a suite as two tidy frames: one row per run, one row per run, item and metric.
+
+Reads lm-eval's own `samples.jsonl` (one line per document and filter; metric values are keys, `metrics` names
+them) beside the `run.json` that seals it. A run without `run.json` does not exist; one whose files changed is
+refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.records import (
+    RUN_FILE,
+    CheckpointRecord,
+    RecordError,
+    RunRecord,
+    read_checkpoint,
+    read_run,
+    sha256_file,
+)
+from harness.suites import Suite
+from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
+from reports.locations import WEIGHTS_FILE, ReportsError, checkpoint_folder
+
+ITEM_COLUMNS = [
+    "run_id",
+    "system",
+    "label",
+    "seed",
+    "evaluation",
+    "task",
+    "kind",
+    "oracle_length",
+    "language",
+    "world_task",
+    "template",
+    "item",
+    "metric",
+    "value",
+    "chance",
+    "prediction",
+]
+LABELS = [
+    "run_id",
+    "system",
+    "label",
+    "evaluation",
+    "task",
+    "kind",
+    "language",
+    "world_task",
+    "template",
+    "metric",
+]
+SAMPLES_FILE = "samples.jsonl"
+
+
+class FrameError(ReportsError):
+    """Result files contradict each other or the suite; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a suite has on disk: sealed runs, their items, checkpoints, and which runs are not there."""
+
+    suite: Suite
+    root: Path
+    runs: dict[RunKey, RunRecord]
+    items: pd.DataFrame
+    checkpoints: dict[tuple[str, int], CheckpointRecord]
+    expected: tuple[RunKey, ...]
+    notes: tuple[str, ...] = ()
+    layouts: dict[tuple, Any] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    @property
+    def missing(self) -> tuple[RunKey, ...]:
+        """Runs the suite asks for that are not sealed yet."""
+        return tuple(key for key in self.expected if key not in self.runs)
+
+    def of(self, system: str, evaluation: str, task: str, metric: str) -> pd.DataFrame | None:
+        """The items of one system, evaluation, task and metric (all seeds), or None."""
+        if not self._parts:
+            keys = ["system", "evaluation", "task", "metric"]
+            self._parts.update({tuple(k): part for k, part in self.items.groupby(keys, observed=True)})  # type: ignore[arg-type]
+        return self._parts.get((system, evaluation, task, metric))
+
+
+def load_results(
+    suite: Suite,
+    root: Path,
+    tasks: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Results:
+    """Read and verify every sealed run of `suite` below `root` (results/<suite>).
+
+    Raises:
+        FrameError: no results folder, or a run whose record belongs elsewhere.
+        RecordError: a run or checkpoint record is unreadable or its files were changed after sealing.
+    """
+    if not root.is_dir():
+        raise FrameError(f"no results at {root}: run `make tables SUITE={suite.name}` first.")
+    runs = dict(_sealed_runs(suite, root))
+    expected = expected_runs(suite, task_groups(tasks or tasks_folder()))
+    checkpoints = dict(_checkpoints(suite, root))
+    parts = []
+    for number, (key, record) in enumerate(runs.items(), 1):
+        parts.append(_run_items(key, record, root / key.folder, suite))
+        progress(number, len(runs))
+    items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ITEM_COLUMNS)
+    items = items.astype(dict.fromkeys(LABELS, "category"))
+    return Results(suite, root, runs, items, checkpoints, expected, tuple(_notes(runs, checkpoints)))
+
+
+def _sealed_runs(suite: Suite, root: Path) -> Iterator[tuple[RunKey, RunRecord]]:
+    """Runs of the suite's systems, seeds and evaluations; others (of an older suite file) are left alone."""
+    for system in suite.systems:
+        names = [evaluation.name for evaluation in suite.evaluations_of(system.name)]
+        for seed in suite.seeds:
+            for path in sorted(root.glob(f"runs/{system.name}-{seed}/*/*/{RUN_FILE}")):
+                key = RunKey(system.name, seed, path.parts[-3], path.parts[-2])
+                if key.evaluation in names:
+                    yield key, _checked_run(key, path.parent, suite)
+
+
+def _checked_run(key: RunKey, folder: Path, suite: Suite) -> RunRecord:
+    record = read_run(folder)
+    if SAMPLES_FILE not in record.files:
+        raise RecordError(f"{folder}: its record seals no {SAMPLES_FILE}; evaluate it again.")
+    claims = {
+        "suite": (record.suite, suite.name),
+        "evaluation": (record.evaluation, key.evaluation),
+        "task": (record.task, key.task),
+        "checkpoint seed": (record.checkpoint.seed, key.seed),
+    }
+    for what, (said, place) in claims.items():
+        if said is not None and said != place:
+            raise FrameError(
+                f"{folder}: the record says {what} '{said}' but lies under '{place}'; evaluate it again."
+            )
+    return record
+
+
+def _checkpoints(suite: Suite, root: Path) -> Iterator[tuple[tuple[str, int], CheckpointRecord]]:
+    for system in suite.systems:
+        for seed in suite.seeds:
+            folder = checkpoint_folder(suite, root, system.name, seed)
+            if folder is not None:
+                yield (system.name, seed), read_checkpoint(folder)
+
+
+def _notes(
+    runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], CheckpointRecord]
+) -> Iterator[str]:
+    """What a reader must know about runs that count all the same."""
+    for key, record in runs.items():
+        where = f"{key.system}-{key.seed}/{key.evaluation}/{key.task}"
+        if record.n_unscored:
+            asked = record.n_scored + record.n_unscored
+            yield f"{where}: {record.n_unscored} of {asked} requests got no score."
+        if record.limit is not None:
+            yield f"{where}: limited to {record.n_items} items."
+        checkpoint = checkpoints.get((key.system, key.seed))
+        sealed = checkpoint.files.get(WEIGHTS_FILE) if checkpoint else None
+        used = record.checkpoint.weights_sha256
+        if sealed and used and used != sealed:
+            yield f"{where}: made with weights {used[:12]}, the checkpoint folder now holds {sealed[:12]}."
+
+
+def _run_items(key: RunKey, record: RunRecord, folder: Path, suite: Suite) -> pd.DataFrame:
+    rows = pd.DataFrame(_item_rows(folder / SAMPLES_FILE), columns=_SAMPLE_COLUMNS)
+    if rows.duplicated(["item", "metric"]).any():
+        twice = rows.loc[rows.duplicated(["item", "metric"]), "item"].iloc[0]
+        raise FrameError(f"{folder / SAMPLES_FILE}: item '{twice}' is scored twice; evaluate this run again.")
+    constants = {
+        "run_id": record.run_id,
+        "system": key.system,
+        "label": suite.system(key.system).label,
+        "seed": key.seed,
+        "evaluation": key.evaluation,
+        "task": key.task,
+        "kind": record.kind or "",
+        "oracle_length": record.oracle_length,
+    }
+    return rows.assign(**constants).reindex(columns=ITEM_COLUMNS)
+
+
+_SAMPLE_COLUMNS = ["language", "world_task", "template", "item", "metric", "value", "chance", "prediction"]
+
+
+def _item_rows(path: Path) -> list[tuple]:
+    """One tuple per line and metric, named `metric`, or `metric,filter` where a run has several filters."""
+    lines = list(_lines(path))
+    several = len({line.get("filter") for line in lines}) > 1
+    rows = []
+    for line in lines:
+        doc = line["doc"]
+        choices = doc.get("choices")
+        known = isinstance(choices, list) and len(choices) > 1
+        about = tuple(
+            None if doc.get(name) is None else str(doc[name]) for name in ("language", "task", "template")
+        )
+        item, chance = str(doc.get("id", line["doc_id"])), 1 / len(choices) if known else math.nan
+        prediction = chosen(line.get("filtered_resps"), len(choices)) if known else math.nan
+        for metric in line["metrics"]:
+            name = f"{metric},{line['filter']}" if several else metric
+            value = line.get(metric)
+            if isinstance(value, (bool, int, float)):
+                rows.append((*about, item, name, float(value), chance, prediction))
+    return rows
+
+
+def _lines(path: Path) -> Iterator[dict]:
+    with open(path, encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                line = json.loads(text)
+                if not isinstance(line["doc"], dict) or not isinstance(line["metrics"], list):
+                    raise TypeError("`doc` must be a mapping and `metrics` a list")
+            except (ValueError, KeyError, TypeError) as error:
+                raise FrameError(
+                    f"{path}, line {number}: not one of lm-eval's samples ({error!r})."
+                ) from error
+            yield line
+
+
+def chosen(responses: Any, n_choices: int) -> float:
+    """Index of the choice with the highest log-probability (stored as text); NaN when not recorded.
+
+    The first of equals, as numpy's argmax in lm-eval's multiple_choice.
+    """
+    try:
+        scores = [float(response[0]) for response in responses[:n_choices]]
+    except (TypeError, ValueError, IndexError):
+        return math.nan
+    return float(scores.index(max(scores))) if len(scores) == n_choices else math.nan
+
+
+RUN_FIELDS = (
+    "run_id",
+    "adapter",
+    "kind",
+    "oracle_length",
+    "n_items",
+    "n_scored",
+    "n_unscored",
+    "n_truncated",
+    "n_rows",
+    "seconds",
+    "device",
+    "started",
+    "commit",
+    "dirty",
+)
+
+
+def reference(key: RunKey, record: RunRecord) -> str:
+    """A run as tables cite it: `decoder_it-0/main/mini_nli@<run id>`."""
+    return f"{key.folder.removeprefix('runs/')}@{record.run_id}"
+
+
+def runs_frame(results: Results) -> pd.DataFrame:
+    """One row per run: where it lies, what it ran, how long it took (seconds), how many items and rows."""
+    place = ("system", "seed", "evaluation", "task")
+    rows = [
+        [getattr(key, name) for name in place]
+        + [results.suite.system(key.system).label, record.checkpoint.weights_sha256]
+        + [getattr(record, name) for name in RUN_FIELDS]
+        for key, record in results.runs.items()
+    ]
+    return pd.DataFrame(rows, columns=[*place, "label", "weights_sha256", *RUN_FIELDS])
+
+
+def file_digest(path: Path) -> str | None:
+    """sha256 of a file, None where there is none."""
+    return sha256_file(path) if path.is_file() else None

@@ -1,0 +1,174 @@
+"""From a cell back to what it was made of: cell → runs → checkpoints → recipes → corpus, by sha256, offline.
+
+A cell is named TABLE/ROW/COLUMN with the keys of the table's CSV. Every file named is hashed again on the
+way.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.records import RecordError, RunRecord, read_checkpoint, read_run, sha256_file
+from harness.suites import Suite, unknown
+from reports.locations import WEIGHTS_FILE, ReportsError, checkpoint_folder
+
+
+class AddressError(ReportsError):
+    """TABLE/ROW/COLUMN names no cell; the message lists what there is."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of an explanation: what it is, what it says, and the steps down the chain."""
+
+    depth: int
+    what: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'  ' * self.depth}{self.what}: {self.text}"
+
+
+def find_cell(root: Path, address: str, suite: str) -> dict[str, str]:
+    """The CSV record of a cell.
+
+    Raises:
+        AddressError: no such table, row or column (known ones are listed), or tables are not built yet.
+    """
+    parts = address.split("/")
+    if len(parts) != 3:
+        raise AddressError(
+            f"'{address}' is no cell: write TABLE/ROW/COLUMN, for instance main/decoder_it/nli."
+        )
+    table, row, column = parts
+    path = root / "tables" / f"{table}.csv"
+    if not path.is_file():
+        known = sorted(p.stem for p in (root / "tables").glob("*.csv"))
+        if not known:
+            raise AddressError(
+                f"no tables at {root / 'tables'}: run `python -m reports build --suite {suite}` first."
+            )
+        raise AddressError(unknown("table", table, known))
+    with open(path, encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(file))
+    rows = [record for record in records if record["row"] == row]
+    if not rows:
+        raise AddressError(f"{table}: " + unknown("row", row, sorted({record["row"] for record in records})))
+    for record in rows:
+        if record["column"] == column:
+            return record
+    raise AddressError(
+        f"{table}/{row}: " + unknown("column", column, sorted({record["column"] for record in rows}))
+    )
+
+
+def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
+    """The chain below a cell, one fact per line.
+
+    Raises:
+        AddressError: the address names no cell.
+        RecordError: a run or checkpoint of the chain is gone or was changed after it was sealed.
+    """
+    cell = find_cell(root, address, suite.name)
+    shown = cell["text"] or "— (not run yet)"
+    yield Fact(0, "cell", f"{address} = {shown} ({cell['row_label']}, {cell['column_label']})")
+    if cell["value"]:
+        yield Fact(0, "value", f"{cell['value']} {cell['unit']}")
+    if cell["n_items"]:
+        yield Fact(0, "based on", f"{cell['n_items']} items, seeds {cell['seed_values'].replace(';', ', ')}")
+    references = cell["runs"].split()
+    yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
+
+
+def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
+    if not cell["text"]:
+        yield Fact(1, "to do", f"`make tables SUITE={suite.name}` makes the missing runs")
+        return
+    systems = {system.name for system in suite.systems}
+    speed = root / "speed" / "decoding.csv"
+    if cell["unit"] in ("parameters", "tokens") and cell["row"] in systems:
+        for seed in suite.seeds:
+            yield from _checkpoint(suite, root, cell["row"], seed)
+    elif cell["table"] == "speed" and speed.is_file():
+        mode, _, batch = cell["row"].partition(":")
+        yield Fact(1, "measured in", f"speed/decoding.csv, mode {mode}, batch size {batch}")
+        yield Fact(2, "speed/decoding.csv sha256", sha256_file(speed))
+    else:
+        yield Fact(1, "source", "derived from the rows of this table; no run of its own")
+
+
+def _runs(suite: Suite, root: Path, references: list[str]) -> Iterator[Fact]:
+    """Runs in the table's order, each checkpoint below the first of its runs."""
+    seen: set[tuple[str, int]] = set()
+    for reference in references:
+        place, _, run_id = reference.rpartition("@")
+        folder = root / "runs" / place
+        if not folder.is_dir():
+            raise RecordError(f"run {place} is gone from {root / 'runs'}: rebuild the tables.")
+        record = read_run(folder)
+        if record.run_id != run_id:
+            raise RecordError(f"run {place} was made again after this table ({run_id}): rebuild the tables.")
+        yield from _run(record, folder, root)
+        system, _, seed = folder.parts[-3].rpartition("-")
+        if (system, int(seed)) not in seen:
+            seen.add((system, int(seed)))
+            yield from _checkpoint(suite, root, system, int(seed), record)
+
+
+def _run(record: RunRecord, folder: Path, root: Path) -> Iterator[Fact]:
+    settings = ", ".join(f"{key}={value}" for key, value in record.settings.items()) or "defaults"
+    yield Fact(1, "run", f"{record.run_id} in {folder.relative_to(root)}")
+    yield Fact(
+        2,
+        "task",
+        f"{record.task} version {record.task_version}, {record.n_items} items, {record.n_shot} shots",
+    )
+    yield Fact(
+        2, "adapter", f"{record.adapter} ({settings}), score kind {record.kind or 'none (generation)'}"
+    )
+    dirty = " with local changes" if record.dirty else ""
+    yield Fact(2, "made", f"{record.started} on {record.device}, commit {record.commit or 'unknown'}{dirty}")
+    for name, digest in sorted(record.files.items()):
+        yield Fact(2, f"{name} sha256", f"{digest} (checked)")
+
+
+def _checkpoint(
+    suite: Suite, root: Path, system: str, seed: int, run: RunRecord | None = None
+) -> Iterator[Fact]:
+    folder = checkpoint_folder(suite, root, system, seed)
+    if folder is None:
+        path = run.checkpoint.path if run else f"checkpoints/{system}-{seed}"
+        yield Fact(1, "checkpoint", f"{path} (not in this results folder)")
+        return
+    record = read_checkpoint(folder, verify=True)
+    used = run.checkpoint.weights_sha256 if run else None
+    yield Fact(
+        1,
+        "checkpoint",
+        f"{folder.relative_to(root)}, seed {record.seed}, {record.steps} steps, {record.finished}",
+    )
+    sealed = record.files.get(WEIGHTS_FILE)
+    if sealed:
+        yield Fact(2, f"{WEIGHTS_FILE} sha256", f"{sealed} (checked)")
+        if used and used != sealed:
+            yield Fact(2, "warning", f"the run used other weights: {used}")
+    yield Fact(2, "recipe", f"{record.recipe}, recipe id {record.recipe_id}, objective {record.objective}")
+    if "recipe.yaml" in record.files:
+        yield Fact(2, "recipe.yaml sha256", f"{record.files['recipe.yaml']} (checked)")
+    for name, digest in sorted(record.corpus.items()):
+        yield Fact(2, f"corpus {name}", digest)
+    manifest = root / "corpus" / "manifest.json"
+    if manifest.is_file():
+        digest = sha256_file(manifest)
+        same = digest in record.corpus.values()
+        verdict = (
+            "the one trained on"
+            if same
+            else "another one than at training"
+            if record.corpus
+            else "not recorded"
+        )
+        yield Fact(2, "corpus/manifest.json sha256", f"{digest} ({verdict})")

@@ -1,0 +1,160 @@
+"""Build a suite's report: tables, figures and report.md, each file written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from harness.records import RecordError, write_atomically
+from harness.suites import Suite
+from reports.cells import MISSING
+from reports.figures import encode, main_figure, pareto_figure
+from reports.frame import Results, file_digest, load_results
+from reports.locations import REPORT_FILE
+from reports.render import markdown_escape, to_csv, to_latex, to_markdown
+from reports.tables import Table, build_tables, load_specs
+
+FIGURES: dict[str, tuple[str, str, Callable, str]] = {
+    "scores": (
+        "main",
+        "Scores by group",
+        main_figure,
+        "Mean over seeds; thick: 95 % interval for these checkpoints, thin: for another training seed; "
+        "dots: seeds; dashed: chance.",
+    ),
+    "speed": (
+        "pareto",
+        "Quality and speed",
+        pareto_figure,
+        "Exact match on long answers against tokens per second; bars: range over repeats and seeds; "
+        "line: modes that no other beats in both.",
+    ),
+}
+
+
+def build(
+    suite: Suite,
+    root: Path,
+    tasks: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """Write tables/, figures/ and report.md below `root`; returns the report (Markdown).
+
+    Raises:
+        FrameError, RecordError, TableError, ConfigError: see their modules; nothing half-written is left
+        behind.
+    """
+    say(f"reading runs of {root}")
+    results = load_results(suite, root, tasks, progress)
+    asked = len(results.runs) + len(results.missing)
+    say(f"{len(results.runs)} of {asked} runs, {len(results.items)} item scores; tables")
+    tables = build_tables(results, load_specs())
+    for name, table in tables.items():
+        write_atomically(root / "tables" / f"{name}.md", to_markdown(table, suite.name, level=1))
+        write_atomically(root / "tables" / f"{name}.csv", to_csv(table))
+        write_atomically(root / "tables" / f"{name}.tex", to_latex(table, suite.name))
+    say("figures")
+    figures = draw(tables, suite, root)
+    text = report(results, tables, figures)
+    write_atomically(root / REPORT_FILE, text)
+    return text
+
+
+def draw(tables: Mapping[str, Table], suite: Suite, root: Path) -> dict[str, dict[str, str]]:
+    """Write the figures; table name → the figure that belongs below it."""
+    done: dict[str, dict[str, str]] = {}
+    for form, (name, title, make, caption) in FIGURES.items():
+        table = next((t for t in tables.values() if t.spec.form == form), None)
+        figure = make(table, suite) if table else None
+        if table is None or figure is None:
+            continue
+        for kind, data in encode(figure).items():
+            write_bytes(root / "figures" / f"{name}.{kind}", data)
+        done[table.name] = {"name": name, "title": title, "caption": caption}
+    return done
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_atomically`, for bytes.
+
+    Raises:
+        RecordError: the folder cannot be written or the disk is full.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RecordError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+
+
+def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, dict[str, str]]) -> str:
+    """The text of report.md."""
+    suite = results.suite
+    folder = Path(__file__).resolve().parent / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["md"] = lambda text: markdown_escape(str(text))
+    shown = [
+        {"markdown": to_markdown(table, suite.name), "figure": figures.get(table.name)}
+        for table in tables.values()
+        if table.spec.in_report
+    ]
+    records = results.runs.values()
+    return environment.get_template("report.md.j2").render(
+        suite=suite,
+        runs=len(results.runs),
+        expected=len(results.runs) + len(results.missing),
+        missing=results.missing,
+        stages=[_stage(results, system.name) for system in suite.systems],
+        total={
+            "training": duration(c.seconds for c in results.checkpoints.values()),
+            "evaluation": duration(r.seconds for r in records),
+        },
+        devices=_several(record.device for record in records),
+        packages=_several(
+            f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"
+        ),
+        commits=_several(
+            f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records
+        ),
+        tables=shown,
+        files=list(tables),
+        corpus=file_digest(results.root / "corpus" / "manifest.json"),
+        notes=results.notes,
+    )
+
+
+def _several(values: Iterable[str]) -> list[str]:
+    return sorted(set(values)) or ["none yet"]
+
+
+def _stage(results: Results, name: str) -> dict[str, Any]:
+    """Wall times of one system, averaged over its seeds; — where it was not run."""
+    system = results.suite.system(name)
+    training = [c.seconds for (owner, _), c in results.checkpoints.items() if owner == name]
+    by_seed: dict[int, float] = {}
+    for key, record in results.runs.items():
+        if key.system == name:
+            by_seed[key.seed] = by_seed.get(key.seed, 0.0) + record.seconds
+    mean = {"training": training, "evaluation": list(by_seed.values())}
+    times = {key: f"{sum(values) / len(values):.0f}" if values else MISSING for key, values in mean.items()}
+    return {"label": system.label, "paradigm": system.paradigm, "adapter": system.adapter} | times
+
+
+def duration(seconds: Iterable[float]) -> str:
+    """A sum of seconds as `12 min 5 s`."""
+    total = round(sum(seconds))
+    hours, rest = divmod(total, 3600)
+    minutes, rest = divmod(rest, 60)
+    return (f"{hours} h " if hours else "") + (f"{minutes} min " if hours or minutes else "") + f"{rest} s"

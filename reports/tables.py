@@ -1,0 +1,149 @@
+"""Tables as data: a strict YAML spec (reports/tables/*.yaml) and the runs of a suite make a grid of cells.
+
+A spec names groups of tasks, never systems: rows are the suite's systems that take part in the evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harness.records import Frozen
+from harness.suites import read_yaml
+from reports.cells import Cell, TableError
+from reports.expected import RunKey
+from reports.frame import Results
+
+Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
+
+
+class Group(Frozen):
+    """A column of scores: tasks of one kind and the metric read from their samples."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    label: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    metric: str
+    against_chance: bool = False
+
+
+class Variant(Frozen):
+    """Systems whose names end in `suffix` differ from their siblings in one thing, which `label` names."""
+
+    suffix: str
+    label: str
+
+
+class TableSpec(Frozen):
+    """One table file. `evaluations`: evaluation of the suite → label (shown when there are several)."""
+
+    title: str
+    caption: str = ""
+    form: Literal["scores", "languages", "differences", "detail", "speed"]
+    order: int = 0
+    evaluations: dict[str, str] = {"main": ""}
+    aggregate: Literal["items", "tasks"] = "items"
+    extras: tuple[Extra, ...] = ()
+    groups: tuple[Group, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    of: str | None = None
+    in_report: bool = True
+    footnotes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> TableSpec:
+        if self.form in ("scores", "languages", "differences") and not self.groups:
+            raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
+        if self.form == "differences" and len(self.variants) < 2:
+            raise ValueError("variants: the first is the reference, at least one more is compared with it")
+        if (self.form == "detail") != (self.of is not None):
+            raise ValueError(
+                "of: names the table that a 'detail' table spells out, and belongs to that form only"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row or a column: the key that `explain` takes and the labels that are printed."""
+
+    key: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished grid; `cells` is keyed by (row key, column key)."""
+
+    name: str
+    spec: TableSpec
+    stubs: tuple[str, ...]
+    rows: tuple[Line, ...]
+    columns: tuple[Line, ...]
+    cells: Mapping[tuple[str, str], Cell]
+    footnotes: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[RunKey, ...]:
+        """Runs that would fill this table's absent cells."""
+        return tuple(dict.fromkeys(key for cell in self.cells.values() for key in cell.missing))
+
+
+def specs_folder() -> Path:
+    """reports/tables/, the shipped tables."""
+    return Path(__file__).resolve().parent / "tables"
+
+
+def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
+    """Every table spec by name, in report order; ConfigError names a wrong file and key."""
+    specs = {
+        path.stem: read_yaml(path, TableSpec) for path in sorted((folder or specs_folder()).glob("*.yaml"))
+    }
+    return dict(sorted(specs.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
+    """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
+    from reports.difference_tables import differences_table
+    from reports.score_tables import detail_table, languages_table, scores_table
+    from reports.speed_table import speed_table
+
+    makers: dict[str, Callable[..., Table | None]] = {
+        "scores": scores_table,
+        "languages": languages_table,
+        "differences": differences_table,
+        "speed": speed_table,
+    }
+    tables: dict[str, Table] = {}
+    for name, spec in specs.items():
+        if spec.form == "detail":
+            source = tables.get(str(spec.of))
+            if str(spec.of) not in specs:
+                raise TableError(f"table '{name}': of names '{spec.of}', which is no table.")
+            made = detail_table(name, spec, source) if source else None
+        else:
+            made = makers[spec.form](results, name, spec)
+        if made is not None:
+            tables[name] = made
+    return tables
+
+
+def groups_of(results: Results, spec: TableSpec) -> list[Group]:
+    """Groups with a task that the suite runs under one of the table's evaluations."""
+    asked = {key.task for key in (*results.expected, *results.runs) if key.evaluation in spec.evaluations}
+    return [group for group in spec.groups if asked & set(group.tasks)]
+
+
+def pairs_of(results: Results, spec: TableSpec) -> list[tuple[str, str]]:
+    """(system, evaluation) rows: systems that take part in several evaluations, if several are asked."""
+    pairs = []
+    for system in results.suite.systems:
+        theirs = [e.name for e in results.suite.evaluations_of(system.name)]
+        names = [name for name in spec.evaluations if name in theirs]
+        if len(names) >= min(2, len(spec.evaluations)):
+            pairs += [(system.name, name) for name in names]
+    return pairs

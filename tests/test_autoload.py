@@ -1,0 +1,135 @@
+"""The start-up hook, run the way an interpreter runs it: the line of the .pth file in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lm_eval  # noqa: F401
+import pytest
+from small_files import write_corpus
+
+from harness import _autoload
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+LINE = (CHECKOUT / "harness" / "_autoload.pth").read_text()
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run `code` after the start-up line, with the checkout on the path as an installation has it."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANYORDER_")}
+    clean.update(environment, PYTHONPATH=str(CHECKOUT), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+    program = [sys.executable, "-c", LINE + code]
+    return subprocess.run(program, env=clean, capture_output=True, text=True, timeout=120)
+
+
+def test_pth_and_start_file_call_the_same_function():
+    assert LINE == "import harness._autoload; harness._autoload.start()\n"
+    assert (CHECKOUT / "harness" / "_autoload.start").read_text() == "harness._autoload:start\n"
+
+
+def test_it_leaves_no_trace_and_costs_next_to_nothing():
+    done = python(
+        "import sys, time\n"
+        "heavy = ('harness', 'lm_eval', 'torch', 'yaml')\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] in heavy))\n"
+        "start = time.perf_counter()\n" + LINE + "print(time.perf_counter() - start)"
+    )
+    modules, seconds = done.stdout.splitlines()
+    assert modules == "[]" and float(seconds) < 0.01, done
+
+
+def test_the_stock_command_runs_our_tasks_and_keeps_its_own(tmp_path):
+    """The one test that lets lm-eval index all of its own tasks (5 s)."""
+    code = (
+        "import json, sys\n"
+        "from lm_eval.api.registry import get_model, model_registry\n"
+        "from lm_eval.tasks import TaskManager\n"
+        "import lm_eval.evaluator\n"
+        "manager = TaskManager()\n"
+        "task = manager.load(['mini_nli'])\n"
+        "result = lm_eval.evaluator.evaluate(get_model('dummy')(), task, bootstrap_iters=0)\n"
+        "names = ('nar_xlmr', 'diffusion_xlmr', 'ar', 'encdec', 'hf', 'dummy')\n"
+        "tasks = ('xp3_heldout', 'mini_heldin', 'hellaswag', 'mmlu')\n"
+        "print(json.dumps({'models': [name in model_registry for name in names],\n"
+        "                  'tasks': [name in manager.all_tasks for name in tasks],\n"
+        "                  'items': result['n-samples']['mini_nli']['original']}))"
+    )
+    done = python(code, ANYORDER_CORPUS=str(write_corpus(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"models": [True] * 6, "tasks": [True] * 4, "items": 4}
+
+
+LIST = (
+    "from lm_eval.tasks import TaskManager\n"
+    "from lm_eval.api.registry import get_model, model_registry\n"
+    "get_model('dummy')\n"
+    "print('xp3_heldout' in TaskManager(include_defaults=False).all_tasks, 'nar_xlmr' in model_registry)"
+)
+
+
+def test_opt_out():
+    assert python(LIST, ANYORDER_NO_AUTOLOAD="1").stdout == "False False\n"
+
+
+@pytest.fixture
+def no_hook(monkeypatch):
+    """A process without the hook, whatever the environment that runs the tests has installed."""
+    others = [finder for finder in sys.meta_path if not getattr(finder, "anyorder", False)]
+    monkeypatch.setattr(sys, "meta_path", others)
+    monkeypatch.delenv("ANYORDER_NO_AUTOLOAD", raising=False)
+
+
+@pytest.mark.parametrize(("value", "hooks"), [("1", 0), ("yes", 0), ("0", 1), ("", 1)])
+def test_values_of_the_opt_out(no_hook, monkeypatch, value, hooks):
+    monkeypatch.setattr(_autoload, "ACTIONS", {})
+    monkeypatch.setenv("ANYORDER_NO_AUTOLOAD", value)
+    _autoload.install()
+    _autoload.install()
+    assert sum(isinstance(finder, _autoload.Hook) for finder in sys.meta_path) == hooks
+
+
+def test_it_also_extends_what_is_already_imported(no_hook, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_autoload, "ACTIONS", {"json": seen.append, "not_imported_yet": seen.append})
+    _autoload.install()
+    assert seen == [json]
+
+
+def test_other_imports_pass_through(no_hook):
+    _autoload.install()
+    hook: Any = sys.meta_path[0]
+    assert hook.find_spec("json") is None and hook.find_spec("lm_eval") is None
+    spec = hook.find_spec("lm_eval.models", sys.modules["lm_eval"].__path__)
+    assert spec is not None and spec.name == "lm_eval.models"
+
+
+def test_without_lm_eval():
+    code = (
+        "import sys\nsys.modules['lm_eval'] = None\n"
+        "try:\n    import lm_eval.models\nexcept ImportError:\n    print('absent')"
+    )
+    done = python(code)
+    assert done.stdout == "absent\n" and done.stderr == ""
+
+
+def test_another_package_called_harness_still_wins(tmp_path):
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").write_text("name = 'theirs'")
+    first = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport harness\nprint(harness.name)\n"
+    done = python(first + LIST)
+    assert done.stdout == "theirs\nFalse False\n"
+    assert "anyorder is not registered with lm-eval (ImportError" in done.stderr
+
+
+def test_a_failure_of_ours_is_said_and_goes_no_further(capsys):
+    def broken(module):
+        raise OSError("no tasks")
+
+    _autoload._report(broken, None)
+    said = capsys.readouterr().err
+    assert said.startswith("anyorder is not registered with lm-eval (OSError: no tasks);")

@@ -1,0 +1,381 @@
+"""Documents from mirror, hub and corpus: the same columns, and one clear sentence for every fault."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from small_files import (
+    STORY_LINES,
+    XCOPA_ROWS,
+    XNLI_LINES,
+    corpus_document,
+    winograd_line,
+    write_corpus,
+    write_file,
+    write_manifest,
+    write_mirror,
+)
+
+from harness import data
+from harness.benchmarks import BENCHMARKS
+from harness.mirror import DataError, token_spans
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    data._warn_of_subset.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The hub, out of reach: tests put rows or an exception into `answer` and read the `calls`."""
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    calls, answer = [], {}
+
+    def load_dataset(path, **arguments):
+        calls.append((path, arguments))
+        if "error" in answer:
+            raise answer["error"]
+        return datasets.Dataset.from_list(answer["rows"])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return calls, answer
+
+
+def documents_of(benchmark: str, language: str, split: str) -> list[Any]:
+    return list(data.load(benchmark=benchmark, language=language, split=split)[split])
+
+
+def xnli(language: str = "en") -> list[Any]:
+    return documents_of("xnli", language, "validation")
+
+
+# -- mirror
+
+
+def test_xnli_keeps_other_line_separators_and_reads_crlf(mirror):
+    odd = 'A\u2028B \u0085 C\tIt is "quoted.\tneutral'
+    write_file(mirror, "xnli/dev-en.tsv", [*XNLI_LINES, odd], end="\r\n")
+    write_manifest(mirror)
+    documents = xnli()
+    assert [document["label"] for document in documents] == [0, 1, 2, 1]
+    assert documents[3]["premise"] == "A\u2028B \u0085 C" and documents[3]["hypothesis"] == 'It is "quoted.'
+    assert documents[3]["id"] == "xnli/en/validation/3" and documents[3]["source"] == "mirror:xnli/dev-en.tsv"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("only\ttwo", r"dev-en.tsv, line 4: expected 3 columns \(premise, hypothesis, label\), got 2"),
+        ("a\tb\tperhaps", "line 4: label should be one of entailment, neutral, contradiction, got 'perhaps'"),
+        ("a\t \tneutral", "item 4: 'hypothesis' should be a text, got ' '"),
+        ("premise\thypothesis\tlabel", "line 4: label should be one of"),
+    ],
+)
+def test_a_bad_line_is_named(mirror, line, message):
+    write_file(mirror, "xnli/dev-en.tsv", [*XNLI_LINES, line])
+    write_manifest(mirror)
+    with pytest.raises(DataError, match=message):
+        xnli()
+
+
+def test_bytes_that_are_not_utf8_are_named(mirror):
+    path = write_file(mirror, "xnli/dev-en.tsv", XNLI_LINES)
+    path.write_bytes(path.read_bytes() + b"caf\xe9\tb\tneutral\n")
+    write_manifest(mirror)
+    with pytest.raises(DataError, match="line 4: expected UTF-8, got byte 0xe9"):
+        xnli()
+
+
+def test_a_truncated_file_is_refused(mirror):
+    path = write_file(mirror, "xnli/dev-en.tsv", XNLI_LINES)
+    with pytest.raises(DataError, match=r"3 rows, expected 2490 \(truncated\?\)"):
+        xnli()
+    write_manifest(mirror)
+    assert len(xnli()) == 3
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="is not the file that .*MANIFEST.tsv lists"):
+        xnli()
+
+
+def test_a_subset_is_said_once(mirror, caplog):
+    for language in ("en", "de"):
+        write_file(mirror, f"xnli/dev-{language}.tsv", XNLI_LINES)
+    write_manifest(mirror)
+    with caplog.at_level(logging.WARNING):
+        assert len(xnli("en")) == len(xnli("de")) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "XNLI: the mirror has 3 of the published 2490 items; scores are not comparable with published ones."
+    ]
+
+
+def test_a_damaged_manifest_is_named(mirror):
+    write_file(mirror, "xnli/dev-en.tsv", XNLI_LINES)
+    write_file(mirror, "MANIFEST.tsv", ["file\tsum", "a\tb"])
+    with pytest.raises(DataError, match="MANIFEST.tsv, line 1: expected columns path, rows, bytes, sha256"):
+        xnli()
+
+
+def test_xcopa_rows(mirror):
+    write_mirror(mirror)
+    documents = documents_of("xcopa", "et", "test")
+    kept = [{name: document[name] for name in XCOPA_ROWS[0]} for document in documents]
+    assert kept == list(XCOPA_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"premise": "a", "choi', "val.et.jsonl, line 1: expected a JSON object, got .* \\(truncated"),
+        ("[1]", "line 1: expected a JSON object, got list"),
+        ('{"premise": "a"}', "item 1: no column choice1, choice2, label, question; there are premise"),
+        (json.dumps({**XCOPA_ROWS[0], "label": None}), "'label' should be one of 0, 1, got 'None'"),
+    ],
+)
+def test_a_bad_json_line_is_named(mirror, line, message):
+    write_file(mirror, "xcopa/et/val.et.jsonl", [line])
+    write_manifest(mirror)
+    with pytest.raises(DataError, match=message):
+        data.load(benchmark="xcopa", language="et", split="validation")
+
+
+def test_xstorycloze_rows(mirror):
+    write_mirror(mirror)
+    document = documents_of("xstorycloze", "ru", "eval")[0]
+    assert document["input_sentence_2"] == "It leaked." and document["sentence_quiz2"] == "It floated."
+    assert document["answer_right_ending"] == 2
+
+
+def test_xstorycloze_needs_its_header(mirror):
+    name = BENCHMARKS["xstorycloze"].mirror_file("ru", "eval")
+    write_file(mirror, name, STORY_LINES[1:])
+    with pytest.raises(DataError, match="line 1: expected the header InputStoryid, "):
+        data.load(benchmark="xstorycloze", language="ru", split="eval")
+
+
+# -- XWinograd's conversion
+
+
+def winograd(mirror, *lines, language="en"):
+    write_file(mirror, "xwinograd/dataset.tsv", lines)
+    write_manifest(mirror)
+    return documents_of("xwinograd", language, "test")
+
+
+def test_the_blank_is_at_the_token_span_not_at_the_first_match(mirror):
+    sentence = 'Ann said "he" because he saw it.'
+    tokens = ["Ann", "said", "``", "he", "''", "because", "he", "saw", "it", "."]
+    line = winograd_line("en", sentence, tokens, (6, 7), [("Ann", False), (" Bob ", True)])
+    (document,) = winograd(mirror, line)
+    assert document["sentence"] == 'Ann said "he" because _ saw it.'
+    assert (document["option1"], document["option2"], document["answer"]) == ("Ann", "Bob", "2")
+
+
+def test_languages_without_spaces(mirror):
+    tokens, options = ["犬", "は", "猫", "を見た。", "彼", "は寝た。"], [("犬", True), ("猫", False)]
+    line = winograd_line("jp", "犬は猫を見た。彼は寝た。", tokens, (4, 5), options)
+    (document,) = winograd(mirror, line, language="jp")
+    assert document["sentence"] == "犬は猫を見た。_は寝た。" and document["answer"] == "1"
+
+
+def test_spans_skip_white_space_only():
+    assert token_spans("do n't  go.", ["do", "n't", "go", "."]) == [(0, 2), (3, 6), (8, 10), (10, 11)]
+
+
+def test_rows_that_make_no_question_are_counted(mirror, caplog):
+    tokens = ["He", "ran", "."]
+    good = winograd_line("en", "He ran.", tokens, (0, 1), [("Al", True), ("Bo", False)])
+    both = winograd_line("en", "He ran.", tokens, (0, 1), [("Al", True), ("Bo", True)])
+    other = winograd_line("en", "She ran.", tokens, (0, 1), [("Al", True), ("Bo", False)])
+    with caplog.at_level(logging.WARNING):
+        assert len(winograd(mirror, both, good, other, both)) == 1
+    said = [message for message in caplog.messages if "left out" in message]
+    assert len(said) == 2 and "2 rows of" in said[0] and "not exactly one right candidate" in said[0]
+    assert "1 rows of" in said[1] and "do not spell the sentence" in said[1]
+    with pytest.raises(DataError, match="no usable rows in 'en'"):
+        winograd(mirror, both)
+
+
+@pytest.mark.parametrize("cell", ['[["Al", [0, 1]', '[["Al"], ["Bo"]]', "5"])
+def test_damaged_candidates_are_named(mirror, cell):
+    line = winograd_line("en", "He ran.", ["He", "ran", "."], (0, 1), [("Al", True), ("Bo", False)])
+    with pytest.raises(DataError, match="dataset.tsv, line 1: expected JSON lists tokens, pronoun"):
+        winograd(mirror, line.rsplit("\t", 1)[0] + "\t" + cell)
+
+
+# -- names, and never a fallback
+
+
+def test_unknown_names_list_the_nearest(mirror):
+    with pytest.raises(DataError, match="unknown benchmark 'xnly'. Did you mean 'xnli'"):
+        data.load(benchmark="xnly", language="en", split="validation")
+    with pytest.raises(DataError, match="XNLI: unknown language 'xx'.* Known: ar, bg"):
+        data.load(benchmark="xnli", language="xx", split="validation")
+    with pytest.raises(DataError, match="XNLI: unknown split 'test'"):
+        data.load(benchmark="xnli", language="en", split="test")
+
+
+def test_the_mirror_never_falls_back_to_the_hub(hub, mirror):
+    calls, _ = hub
+    with pytest.raises(DataError, match="XNLI: no documents in 'bg' in the mirror .*dev-bg.tsv"):
+        xnli("bg")
+    assert calls == []
+
+
+def test_a_mirror_that_is_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="ANYORDER_DATA=.*none is not a folder"):
+        xnli()
+
+
+# -- hub
+
+
+def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
+    calls, answer = hub
+    answer["rows"] = [{**row, "idx": i, "changed": False} for i, row in enumerate(XCOPA_ROWS * 50)]
+    documents = data.load(benchmark="xcopa", language="sw", split="validation")["validation"]
+    (path, arguments), spec = calls[0], BENCHMARKS["xcopa"]
+    repository, revision, file = spec.hub_file("sw", "validation")
+    assert path == repository == "cambridgeltl/xcopa"
+    assert arguments == {"data_files": {"validation": file}, "revision": revision, "split": "validation"}
+    assert documents.num_rows == 100 and documents[1]["choice2"] == "It rained."
+    assert set(documents.column_names) == set(spec.columns) | {"id", "source"}
+    assert documents[0]["source"] == f"hub:{repository}@{revision}/{file}"
+
+
+def test_every_hub_file_is_parquet_at_a_full_commit():
+    for spec in BENCHMARKS.values():
+        for language in spec.languages:
+            for split in spec.splits:
+                repository, revision, path = spec.hub_file(language, split)
+                assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and re.fullmatch(r"[0-9a-f]{40}", revision)
+                assert path.endswith(".parquet")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ConnectionError("Couldn't reach 'x'"),
+            r"XNLI \(en\) at facebook/xnli@.*: the hub could not be reached",
+        ),
+        (ValueError("bad\nfile"), r"XNLI \(en\).*the hub's copy is unusable \(bad file\)"),
+    ],
+)
+def test_hub_errors_name_benchmark_and_mirror(hub, error, message):
+    hub[1]["error"] = error
+    with pytest.raises(DataError, match=message + ".*Set ANYORDER_DATA=DIR"):
+        xnli()
+
+
+def test_a_hub_copy_that_is_not_as_published(hub):
+    hub[1]["rows"] = [dict(XCOPA_ROWS[0])]
+    with pytest.raises(DataError, match="1 rows, expected 100"):
+        data.load(benchmark="xcopa", language="en", split="validation")
+    hub[1]["rows"] = [{"premise": "a", "hypothesis": "b"}]
+    with pytest.raises(DataError, match="row 1: no column label"):
+        xnli()
+
+
+# -- embedded corpus
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
+    return write_corpus(tmp_path)
+
+
+def test_corpus_documents(corpus):
+    dataset = data.load_corpus(evaluation="nli", pretrained="whatever", version=1.0)["test"]
+    assert dataset.num_rows == 4 and dataset[1] == corpus_document("nli", 1)
+
+
+def test_no_corpus_says_make_tables(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
+    with pytest.raises(DataError, match="no manifest.json.*make tables.*ANYORDER_CORPUS=DIR"):
+        data.corpus("nli")
+
+
+def test_a_corpus_without_the_set(corpus):
+    with pytest.raises(DataError, match="has no eval/poetry.jsonl; it lists eval/copa.jsonl"):
+        data.corpus("poetry")
+
+
+def test_a_changed_or_damaged_corpus_is_refused(corpus):
+    path = corpus / "eval" / "nli.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="nli.jsonl is not the file that manifest.json lists"):
+        data.corpus("nli")
+    path.unlink()
+    with pytest.raises(DataError, match="cannot read .*nli.jsonl"):
+        data.corpus("nli")
+    (corpus / "manifest.json").write_text('{"fil')
+    with pytest.raises(DataError, match="manifest.json is damaged"):
+        data.corpus("nli")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gold": 1}, r"choices\[gold\] should be the target"),
+        ({"gold": 2}, r"choices\[gold\] should be the target"),
+        ({"inputs": ""}, "inputs should be texts"),
+        ({"valid": ["else"]}, "not among the valid answers"),
+    ],
+)
+def test_corpus_documents_are_checked(change, message):
+    document = {**corpus_document("nli", 1), **change}
+    with pytest.raises(DataError, match="here: .*" + message):
+        data._check_corpus_document(document, set(document), "here")
+
+
+# -- the real files, where they are at hand
+
+
+@needs_real
+def test_real_counts(monkeypatch):
+    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
+    counts = {}
+    for name, spec in BENCHMARKS.items():
+        for split in spec.splits:
+            for language in spec.languages:
+                if data.in_mirror(spec, REAL, language, split):
+                    dataset = data.load(benchmark=name, language=language, split=split)[split]
+                    counts[name, split, language] = dataset.num_rows
+                    if name == "xnli":
+                        assert Counter(dataset["label"]) == {0: 208, 1: 208, 2: 208}
+    assert {count for key, count in counts.items() if key[0] == "xnli"} == {624}
+    assert sum(key[0] == "xnli" for key in counts) == 13
+    assert {count for key, count in counts.items() if key[:2] == ("xcopa", "validation")} == {100}
+    assert {count for key, count in counts.items() if key[:2] == ("xcopa", "test")} == {500}
+    assert sum(key[0] == "xcopa" for key in counts) == 18
+    winograd_counts = {key[2]: count for key, count in counts.items() if key[0] == "xwinograd"}
+    assert winograd_counts == {"en": 2325, "fr": 83, "jp": 959, "pt": 263, "ru": 315, "zh": 16}
+
+
+@needs_real
+@pytest.mark.parametrize("language", BENCHMARKS["xwinograd"].languages)
+def test_real_winograd_blanks_give_back_the_sentence(monkeypatch, language):
+    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
+    documents = documents_of("xwinograd", language, "test")
+    raw = [line.split("\t") for line in (REAL / "xwinograd/dataset.tsv").read_bytes().decode().split("\n")]
+    rows = [row for row in raw if row[0] == language]
+    for document, row in zip(documents, rows, strict=True):
+        pronoun, candidates = json.loads(row[5])[0], json.loads(row[6])
+        assert document["sentence"].count("_") == 1
+        assert document["sentence"].replace("_", pronoun) == row[3]
+        assert candidates[int(document["answer"]) - 1][3] is True

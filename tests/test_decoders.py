@@ -1,0 +1,147 @@
+"""Decoders: schedules, re-masking, what never changes, independence of the batch; length heads and policies."""
+
+import pytest
+import torch
+
+from harness.decoders import get_decoder, lowest, masked_canvas
+from harness.decoders.length import predicted_lengths
+from harness.lengths import length_loss_sum, make_length_head, top_lengths
+from harness.noise import LinearSchedule, masked_after
+
+PROMPTS = [[20, 21, 22], [40, 41], [50, 51, 52, 53, 54]]
+LENGTHS = [4, 9, 6]
+
+
+def canvas_of(backbone, prompts=PROMPTS, lengths=LENGTHS):
+    pairs = [(p, [backbone.ids.mask] * n) for p, n in zip(prompts, lengths, strict=True)]
+    return backbone.layout.pack(pairs, backbone.ids)
+
+
+def spy(backbone, monkeypatch, token=None):
+    """Record the number of hidden target tokens at every pass; optionally answer `token` always."""
+    seen, plain = [], type(backbone).hidden
+
+    def hidden(self, canvas):
+        seen.append(((canvas.tokens_BT == self.ids.mask) & canvas.target_BT).sum(1).tolist())
+        return plain(self, canvas)
+
+    monkeypatch.setattr(type(backbone), "hidden", hidden)
+    if token is not None:
+
+        def constant(self, states, where):
+            logits = torch.zeros(int(where.sum()), 330)
+            logits[:, token] = 5.0
+            return logits
+
+        monkeypatch.setattr(type(backbone), "logits_at", constant)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_a_network_that_always_says_k_writes_k_everywhere(backbone, monkeypatch, name, steps):
+    spy(backbone, monkeypatch, token=77)
+    canvas = canvas_of(backbone)
+    out = get_decoder(name)(backbone, canvas, steps)
+    assert (out.tokens_BT[canvas.target_BT] == 77).all()
+
+
+@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+def test_prompt_bos_and_eos_never_change_and_nothing_stays_hidden(backbone, name):
+    canvas = canvas_of(backbone)
+    out = get_decoder(name)(backbone, canvas, 5)
+    assert (out.tokens_BT[~canvas.target_BT] == canvas.tokens_BT[~canvas.target_BT]).all()
+    assert not (out.tokens_BT[canvas.target_BT] == backbone.ids.mask).any()
+    assert (out.forward_passes_B >= 1).all() and (out.forward_passes_B <= 5).all()
+
+
+def test_mask_predict_hides_as_many_as_the_schedule_says(backbone, monkeypatch):
+    seen = spy(backbone, monkeypatch)
+    get_decoder("mask_predict")(backbone, canvas_of(backbone, PROMPTS[:1], [9]), 4)
+    assert [counts[0] for counts in seen] == [9, 6, 4, 2]  # floor(9·(1 − s/4))
+
+
+def test_reparameterized_keeps_floor_of_cosine_hidden(backbone, monkeypatch):
+    seen = spy(backbone, monkeypatch)
+    get_decoder("reparameterized")(backbone, canvas_of(backbone, PROMPTS[:1], [8]), 4)
+    assert [counts[0] for counts in seen] == [8, 7, 5, 3]  # floor(8·cos(π·s/8)) = 7, 5, 3
+
+
+@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, name):
+    hidden_before, again = [], []
+    plain = type(backbone).hidden
+
+    def hidden(self, canvas):
+        now = (canvas.tokens_BT == self.ids.mask) & canvas.target_BT
+        if hidden_before:
+            again.append(bool((now & ~hidden_before[-1]).any()))
+        hidden_before.append(now)
+        return plain(self, canvas)
+
+    monkeypatch.setattr(type(backbone), "hidden", hidden)
+    for seed in range(6):
+        hidden_before.clear()
+        prompt = [30 + seed, 31 + 2 * seed, 60]
+        get_decoder(name)(backbone, canvas_of(backbone, [prompt], [9]), 6)
+    assert any(again)
+
+
+@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+def test_an_item_does_not_depend_on_its_batch(backbone, name):
+    together = get_decoder(name)(backbone, canvas_of(backbone), 6)
+    mean = together.mean_logprob(canvas_of(backbone))
+    for row in range(3):
+        canvas = canvas_of(backbone, PROMPTS[row : row + 1], LENGTHS[row : row + 1])
+        alone = get_decoder(name)(backbone, canvas, 6)
+        wide = together.tokens_BT[row][canvas_of(backbone).target_BT[row]]
+        assert wide.tolist() == alone.tokens_BT[0][canvas.target_BT[0]].tolist()
+        assert float(mean[row]) == pytest.approx(float(alone.mean_logprob(canvas)[0]), abs=1e-4)
+
+
+def test_lowest_breaks_ties_leftmost_and_counts_exactly():
+    score = torch.tensor([[1.0, 1.0, 1.0, 0.5]])
+    pool = torch.tensor([[True, True, True, True]])
+    assert lowest(score, pool, torch.tensor([2])).tolist() == [[True, False, False, True]]
+    assert lowest(score, pool & torch.tensor([[True, True, True, False]]), torch.tensor([2])).tolist() == [[True, True, False, False]]
+
+
+def test_masked_after_ends_at_zero_and_never_rises():
+    lengths = torch.arange(1, 40)
+    for curve in ("linear", "cosine"):
+        counts = [masked_after(step, 10, lengths, curve) for step in range(1, 11)]
+        assert (counts[-1] == 0).all()
+        assert all((later <= sooner).all() for sooner, later in zip(counts, counts[1:], strict=False))
+
+
+def test_schedule_weights():
+    steps = torch.arange(1, 51)
+    assert LinearSchedule(50, "linear").weight(steps).tolist() == [50.0 - t + 1 for t in range(1, 51)]
+    assert LinearSchedule(50, "elbo").weight(torch.tensor([25])).item() == 2.0
+
+
+def test_length_classes_at_both_ends_and_barred_zero():
+    logits = torch.full((2, 6), -9.0)
+    logits[0, 0], logits[0, 1], logits[1, 5] = 5.0, 4.0, 5.0
+    lengths, logprob = top_lengths(logits, 2, torch.tensor([5, 3]))
+    assert lengths[0, 0] == 1 and lengths[1, 0] <= 3 and (logprob[:, 0] <= 0).all()
+    assert float(length_loss_sum(torch.zeros(3, 6), torch.tensor([0, 5, 99]))) == pytest.approx(3 * torch.tensor(6.0).log().item())
+
+
+def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
+    together = predicted_lengths(backbone, PROMPTS, 3, [9, 9, 9])
+    assert together == [predicted_lengths(backbone, [p], 3, [9])[0] for p in PROMPTS]
+    assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
+
+
+def test_unknown_names_are_explained():
+    with pytest.raises(ValueError, match="Did you mean 'mask_predict'"):
+        get_decoder("maskpredict")
+    with pytest.raises(ValueError, match="pooled_embedding"):
+        make_length_head("pooled", 8, 4)
+
+
+def test_masked_canvas_hides_the_target_only(backbone):
+    canvas = backbone.layout.pack([([20, 21], [30, 31, 32])], backbone.ids)
+    hidden = masked_canvas(canvas, backbone.ids.mask)
+    assert (hidden.tokens_BT == backbone.ids.mask).equal(canvas.target_BT)

@@ -1,0 +1,220 @@
+"""The command line: build, show, explain on made-up results; one sentence and exit 2 on mendable errors."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import synthetic_results as synthetic
+import yaml
+
+from harness.records import read_run, seal, sha256_file
+from reports.__main__ import main
+from reports.terminal import display_width, render
+
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEMS = ("decoder_it", "decoder_im", "instruct_xmlr")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A suite file and a results folder with a finished report."""
+    base = tmp_path_factory.mktemp("reports")
+    suite = synthetic.make_suite(systems=SYSTEMS)
+    file = base / "toy.yaml"
+    file.write_text(yaml.safe_dump(suite.model_dump(mode="json")), encoding="utf-8")
+    synthetic.write_results(base / "results" / suite.name, suite, per_language=2)
+    assert run("build", base) == 0
+    return base
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def run(command: str, base: Path, *more: str) -> int:
+    return main([command, *more, "--suite", str(base / "toy.yaml"), "--results", str(base / "results")])
+
+
+def test_build_writes_every_file_and_prints_the_report(made, capsys):
+    root = made / "results/toy"
+    before = {
+        path: path.read_bytes() for folder in ("tables", "figures") for path in (root / folder).iterdir()
+    }
+    names = {path.relative_to(root).as_posix() for path in before}
+    tables = ("main", "main_detail", "language", "ablation", "estimators", "lengths", "speed")
+    figures = {f"figures/{name}.{kind}" for name in ("main", "pareto") for kind in ("png", "pdf")}
+    assert names == {f"tables/{name}.{kind}" for name in tables for kind in ("md", "csv", "tex")} | figures
+    assert run("build", made) == 0
+    out = capsys.readouterr().out
+    assert "Main results" in out and "Quality and speed of decoding" in out and "Report:" in out
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_report_says_what_was_run_and_where_it_comes_from(made):
+    text = (made / "results/toy/report.md").read_text(encoding="utf-8")
+    for expected in (
+        "3 systems, seeds 0, 1, 94 of 94 runs",
+        "training 5 min 48 s",
+        "cpu (made up)",
+        "torch 2.13.0",
+        "c0ffee",
+        "![Scores by group](figures/main.png)",
+        "mean over 2 training seeds",
+    ):
+        assert expected in text
+    assert sha256_file(made / "results/toy/corpus/manifest.json") in text
+    for link in re.findall(r"\]\((figures/[^)]*)\)", text):
+        assert (made / "results/toy" / link).is_file()
+
+
+def test_show_prints_the_same_without_heavy_imports(made):
+    code = (
+        "import sys; from reports.__main__ import main; status = main(sys.argv[1:]);"
+        "heavy = {'pandas', 'numpy', 'scipy', 'matplotlib', 'torch', 'lm_eval'} & set(sys.modules);"
+        "print('HEAVY', sorted(heavy)); sys.exit(status)"
+    )
+    arguments = ["show", "--suite", str(made / "toy.yaml"), "--results", str(made / "results")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Main results" in done.stdout and "HEAVY []" in done.stdout
+
+
+def test_building_imports_neither_torch_nor_lm_eval(made):
+    code = "import sys, reports.report, reports.provenance; print({'torch', 'lm_eval'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_explain_walks_from_cell_to_corpus(made, capsys):
+    assert run("explain", made, "main/decoder_im/nli") == 0
+    out = capsys.readouterr().out
+    root = made / "results/toy"
+    for seed in (0, 1):
+        folder = root / f"runs/decoder_im-{seed}/main/mini_nli"
+        assert f"runs/decoder_im-{seed}/main/mini_nli" in out and sha256_file(folder / "samples.jsonl") in out
+        assert sha256_file(root / f"checkpoints/decoder_im-{seed}/model.safetensors") in out
+    assert (
+        "recipe id" in out
+        and sha256_file(root / "corpus/manifest.json") in out
+        and "the one trained on" in out
+    )
+    assert all(re.match(r" *[^:]+: ", line) for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "main/decoder_it/tokens",
+        "speed/xmlr_4:32/ratio",
+        "main/chance/nli",
+        "main_detail/decoder_it:nli/interval",
+    ],
+)
+def test_every_kind_of_cell_can_be_explained(made, capsys, cell):
+    assert run("explain", made, cell) == 0
+    assert cell in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("main/decoder_it", "write TABLE/ROW/COLUMN"),
+        ("mian/decoder_it/nli", "Did you mean 'main'?"),
+        ("main/decoder_lt/nli", "Did you mean 'decoder_it'?"),
+        ("main/decoder_it/nlii", "Did you mean 'nli'?"),
+    ],
+)
+def test_a_wrong_address_names_the_nearest(made, capsys, cell, message):
+    assert run("explain", made, cell) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_explain_names_a_tampered_checkpoint(copied, capsys):
+    (copied / "results/toy/checkpoints/decoder_im-1/model.safetensors").write_bytes(b"other")
+    assert run("explain", copied, "main/decoder_im/nli") == 2
+    assert "decoder_im-1/model.safetensors was changed after it was sealed" in capsys.readouterr().err
+
+
+def test_explain_says_when_a_run_is_gone(copied, capsys):
+    shutil.rmtree(copied / "results/toy/runs/decoder_im-1/main/mini_nli")
+    assert run("explain", copied, "main/decoder_im/nli") == 2
+    assert "rebuild the tables" in capsys.readouterr().err
+
+
+def test_explain_says_when_a_run_was_made_again(copied, capsys):
+    folder = copied / "results/toy/runs/decoder_im-1/main/mini_nli"
+    seal(read_run(folder).model_copy(update={"run_id": "0" * 16}), folder)
+    assert run("explain", copied, "main/decoder_im/nli") == 2
+    assert "decoder_im-1/main/mini_nli was made again after this table" in capsys.readouterr().err
+
+
+def test_build_refuses_a_tampered_run_and_leaves_the_old_report(copied, capsys):
+    report = copied / "results/toy/report.md"
+    before = report.read_bytes()
+    path = copied / "results/toy/runs/decoder_im-1/main/mini_nli/samples.jsonl"
+    path.write_text(path.read_text() + "\n")
+    assert run("build", copied) == 2
+    error = capsys.readouterr().err
+    assert "decoder_im-1/main/mini_nli/samples.jsonl was changed" in error and "Traceback" not in error
+    assert report.read_bytes() == before
+
+
+def test_an_incomplete_suite_says_what_fills_it(copied, capsys):
+    shutil.rmtree(copied / "results/toy/runs/instruct_xmlr-0")
+    assert run("build", copied) == 0
+    text = (copied / "results/toy/report.md").read_text()
+    assert "23 runs are missing" in text.replace("**", "") and "`make tables SUITE=toy`" in text
+    row = next(
+        line for line in text.split("## Main results")[1].splitlines() if line.startswith("| Instruct-XMLR")
+    )
+    assert row.count("—") == 12 and " 0.0" not in row
+    capsys.readouterr()
+    assert run("explain", copied, "main/instruct_xmlr/nli") == 0
+    assert "make tables SUITE=toy" in capsys.readouterr().out
+
+
+def test_nothing_there_yet(tmp_path, capsys):
+    assert main(["show", "--suite", "mini", "--results", str(tmp_path)]) == 2
+    assert "make tables SUITE=mini" in capsys.readouterr().err
+    assert main(["build", "--suite", "mini", "--results", str(tmp_path)]) == 2
+    assert "make tables SUITE=mini" in capsys.readouterr().err
+    assert main(["explain", "main/a/b", "--suite", "mini", "--results", str(tmp_path)]) == 2
+    assert "reports build --suite mini" in capsys.readouterr().err
+    assert main(["build", "--suite", "mimi"]) == 2
+    assert "Did you mean 'mini'?" in capsys.readouterr().err
+
+
+def test_a_read_only_folder_is_one_sentence(copied, capsys):
+    shutil.rmtree(copied / "results/toy/tables")
+    (copied / "results/toy/tables").write_text("in the way")
+    assert run("build", copied) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error and "Traceback" not in error
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0 and "explain main/decoder_it/nli" in capsys.readouterr().out
+
+
+def test_terminal_panels_fit_and_lose_nothing():
+    header = "| System | " + " | ".join(f"column {i}" for i in range(12)) + " |"
+    rule = "| --- | " + " | ".join("---:" for _ in range(12)) + " |"
+    row = "| 机器 A | " + " | ".join(f"{i}.5 \\| \\*" for i in range(12)) + " |"
+    text = render("\n".join(["# Title", "", header, rule, row]), 60)
+    assert max(display_width(line) for line in text.splitlines()) <= 60
+    assert all(f"column {i}" in text and f"{i}.5 | *" in text for i in range(12))
+    assert text.count("机器 A") == text.count("System") >= 2
+
+
+def test_terminal_shows_no_control_characters():
+    assert "\x1b" not in render("| a |\n| --- |\n| \x1b[31mred |\n\nprose \x1b[0m\n", 80)

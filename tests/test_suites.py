@@ -1,0 +1,98 @@
+"""Suites, recipes and records: strict YAML with helpful errors, seals that notice changes."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.records import CheckpointRecord, RecordError, digest_of, read_checkpoint, seal, write_atomically
+from harness.suites import ConfigError, Suite, load_suite, read_yaml, suites_folder
+from trainers.mixture import BatchPlan
+from trainers.recipe import Recipe, load_recipe
+
+RECIPES = sorted(Path("trainers/recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted(suites_folder().glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_suite_loads_and_its_recipes_exist(path):
+    suite = load_suite(path.stem)
+    assert suite.name == path.stem
+    for system in suite.systems:
+        recipe = load_recipe(Path(system.recipe))
+        assert recipe.adapter == system.adapter
+        assert (recipe.mixture.source == "embedded") <= (suite.corpus is not None)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_recipe_loads(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem and recipe.family in ("causal", "seq2seq", "masked")
+
+
+def test_mini_recipes_are_matched():
+    mini = [load_recipe(path) for path in RECIPES if path.parent.name == "mini"]
+    assert len({(r.training.steps, r.training.batch_size, r.training.bucket_batches, r.mixture, r.training.max_length) for r in mini}) == 1
+
+
+def test_unknown_names_get_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'mini'"):
+        load_suite("minni")
+    text = Path("trainers/recipes/mini/mt0.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(text.replace("learning_rate", "learningrate"))
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        read_yaml(tmp_path / "a.yaml", Recipe)
+    (tmp_path / "b.yaml").write_text(text.replace("name: seq2seq", "name: seq2sec"))
+    with pytest.raises(ConfigError, match="Did you mean 'seq2seq'"):
+        read_yaml(tmp_path / "b.yaml", Recipe)
+    (tmp_path / "c.yaml").write_text("- not\n- a mapping\n")
+    with pytest.raises(ConfigError, match="mapping"):
+        read_yaml(tmp_path / "c.yaml", Suite)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_yaml(tmp_path / "none.yaml", Suite)
+
+
+def test_recipe_id_follows_what_can_change_the_weights():
+    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"))
+    renamed = recipe.model_copy(update={"label": "other"})
+    reseeded = recipe.model_copy(update={"seed": 5})
+    assert recipe.recipe_id({"a": "1"}) == renamed.recipe_id({"a": "1"})
+    assert len({recipe.recipe_id({"a": "1"}), reseeded.recipe_id({"a": "1"}), recipe.recipe_id({"a": "2"})}) == 3
+
+
+def test_batches_are_the_same_for_all_and_cover_everything():
+    lengths = [(7 * i) % 31 for i in range(1000)]
+    plan = list(BatchPlan(lengths, 10, 150, seed=1, window=5))
+    assert plan == list(BatchPlan(lengths, 10, 150, seed=1, window=5)) != list(BatchPlan(lengths, 10, 150, seed=2, window=5))
+    assert sorted(i for batch in plan[:100] for i in batch) == list(range(1000))
+    spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in plan]
+    assert sum(spread) / len(spread) < 10  # bucketed: a random batch of ten would spread over about 25
+    with pytest.raises(ConfigError, match="larger than"):
+        BatchPlan([1, 2], 10, 1, 0, 1)
+
+
+def test_a_changed_checkpoint_is_named(tmp_path, checkpoints):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(checkpoints["mt0"], folder)
+    assert isinstance(read_checkpoint(folder, verify=True), CheckpointRecord)
+    (folder / "recipe.yaml").write_text("changed")
+    with pytest.raises(RecordError, match="recipe.yaml was changed"):
+        read_checkpoint(folder, verify=True)
+    (folder / "checkpoint.json").unlink()
+    with pytest.raises(RecordError, match="did not finish"):
+        read_checkpoint(folder)
+
+
+def test_seals_and_digests(tmp_path, checkpoints):
+    record = read_checkpoint(checkpoints["mt0"])
+    seal(record, tmp_path)
+    assert read_checkpoint(tmp_path) == record
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
+
+
+def test_an_unwritable_place_is_one_sentence_and_leaves_nothing(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(RecordError, match="cannot write"):
+        write_atomically(blocked / "record.json", "{}")
+    assert list(tmp_path.iterdir()) == [blocked]

@@ -1,0 +1,77 @@
+"""Training end to end at toy size: same seed, same bytes; nothing half-written; NaN is an error."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.records import read_checkpoint
+from trainers.checkpoint import train_checkpoint
+from trainers.recipe import load_recipe
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(folder.glob("*.safetensors")))).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["decoder_neftune", "instruct_xmlr", "diffusionllm"])
+def test_the_same_seed_gives_the_same_bytes(checkpoints, tmp_path, name):
+    first = checkpoints[name]
+    root = first.parent
+    record = read_checkpoint(first)
+    recipe = load_recipe(Path(f"trainers/recipes/mini/{name}.yaml"), steps=3)
+    if recipe.length is not None and recipe.length.steps:
+        recipe = recipe.model_copy(update={"length": recipe.length.model_copy(update={"steps": 2})})
+    arguments = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
+    again = train_checkpoint(recipe, **arguments, out=tmp_path / "again")
+    assert again.recipe_id == record.recipe_id and weights(tmp_path / "again") == weights(first)
+    other = recipe.model_copy(update={"seed": 1})
+    train_checkpoint(other, **arguments, out=tmp_path / "other")
+    assert weights(tmp_path / "other") != weights(first)
+
+
+def test_a_finished_checkpoint_is_left_alone_and_another_recipe_replaces_it(checkpoints, tmp_path):
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"), steps=2)
+    arguments = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
+    first = train_checkpoint(recipe, **arguments)
+    assert train_checkpoint(recipe, **arguments) == first
+    assert train_checkpoint(recipe.model_copy(update={"seed": 3}), **arguments).seed == 3
+    assert {p.name for p in tmp_path.iterdir()} == {"one"}
+
+
+def test_records_say_what_was_trained(checkpoints):
+    records = {name: read_checkpoint(folder, verify=True) for name, folder in checkpoints.items()}
+    assert len({r.tokens for r in records.values()}) == 1  # matched training tokens
+    cores = [r.parameters_without_embeddings for r in records.values()]
+    assert max(cores) / min(cores) < 1.25  # matched parameters outside embeddings
+    assert records["diffusionllm"].length_head == {"kind": "transformer", "classes": 64, "heads": 2, "inner": 128}
+    assert records["instruct_xmlr"].canvas == "isolated" and records["decoder_im"].canvas == "causal"
+
+
+def test_a_loss_that_is_not_a_number_stops_training(checkpoints, tmp_path):
+    from trainers.trainer import TrainingError
+
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=30)
+    wild = recipe.model_copy(update={"training": recipe.training.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})})
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train_checkpoint(wild, corpus=root / "corpus", tokenizer_path=str(root / "tokenizer"), out=tmp_path / "wild")
+    assert not (tmp_path / "wild").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments,sentence",
+    [
+        (["train", "nothing.yaml", "--out", "x"], "cannot read nothing.yaml"),
+        (["train", "trainers/recipes/mini/mt0.yaml", "--out", "x"], "--corpus DIR"),
+        (["train", "trainers/recipes/mini/mt0.yaml", "--corpus", "tests", "--out", "x"], "not finished"),
+        (["tokenizer", "--corpus", "tests", "--vocabulary", "10", "--out", "x"], "at least 300"),
+    ],
+)
+def test_bad_commands_get_one_line(arguments, sentence):
+    done = subprocess.run([sys.executable, "-m", "trainers", *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+    assert not Path("x").exists()
