@@ -26,7 +26,10 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
     top = argparse.ArgumentParser(
-        prog="python -m harness", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m harness",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
@@ -38,13 +41,17 @@ def parser() -> argparse.ArgumentParser:
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
     make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
     make.add_argument("--cores", type=int, default=2, help="jobs side by side (default 2)")
-    make.add_argument("--plan", action="store_true", help="only say what is left to do, how long it takes, how much disk")
+    make.add_argument(
+        "--plan", action="store_true", help="only say what is left to do, how long it takes, how much disk"
+    )
     return top
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--model", help="nar_xlmr, diffusion_xlmr, ar, encdec, or any model of lm-eval")
-    run.add_argument("--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)")
+    run.add_argument(
+        "--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)"
+    )
     run.add_argument("--tasks", help="task or group names, comma-separated; patterns such as xp3_xnli_* work")
     run.add_argument("--num_fewshot", type=int, help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="rows per forward pass, or auto (default)")
@@ -71,10 +78,14 @@ def run(arguments: argparse.Namespace) -> None:
 
         if arguments.system is None or arguments.seed is None:
             raise ValueError("--suite needs --system and --seed as well.")
-        evaluate_system(load_suite(arguments.suite), arguments.system, arguments.seed, arguments.results, arguments.device)
+        evaluate_system(
+            load_suite(arguments.suite), arguments.system, arguments.seed, arguments.results, arguments.device
+        )
         return
     if not arguments.model or not arguments.tasks:
-        raise ValueError("run needs --model and --tasks, or --suite, --system and --seed; see python -m harness run --help.")
+        raise ValueError(
+            "run needs --model and --tasks, or --suite, --system and --seed; see python -m harness run --help."
+        )
     from harness.evaluate import evaluate_model
 
     evaluate_model(arguments)

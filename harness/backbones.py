@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -45,7 +46,7 @@ class MaskedBackbone:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         ids: SpecialIds,
         layout: Layout | None = None,
         max_length: int = 512,
@@ -102,7 +103,7 @@ def usable_length(config, tokenizer_limit: int | None = None) -> int:
     return min(limits) if limits else 512
 
 
-def _vocabulary_head(model: nn.Module):
+def _vocabulary_head(model: Any):
     """The map from final states to vocabulary logits, found by the names transformers' families use."""
     parts = {name: getattr(model, name, None) for name in ("lm_head", "cls", "head", "decoder", "vocab_projector")}
     if parts["lm_head"] is not None:
@@ -125,7 +126,7 @@ class Loaded:
     """A backbone with its tokenizer and, for a checkpoint of ours, its sealed record."""
 
     backbone: MaskedBackbone
-    tokenizer: object
+    tokenizer: Any
     record: CheckpointRecord | None
 
 
@@ -159,7 +160,9 @@ def load_masked(
     head = _load_length_head(Path(pretrained), record, config.hidden_size)
     if head is not None:
         head.to(device=device, dtype=model.dtype).eval()
-    backbone = MaskedBackbone(model, ids, _layout_of(record, layout), usable_length(config, tokenizer.model_max_length), head)
+    backbone = MaskedBackbone(
+        model, ids, _layout_of(record, layout), usable_length(config, tokenizer.model_max_length), head
+    )
     return Loaded(backbone, tokenizer, record)
 
 
@@ -209,11 +212,15 @@ def special_ids(pretrained: str, tokenizer) -> SpecialIds:
         BackboneError: the tokenizer has no mask token, or no token to open, close or pad a row.
     """
     if tokenizer.mask_token_id is None:
-        raise BackboneError(f"the tokenizer of '{pretrained}' has no mask token: a masked LM cannot be scored or decoded without one.")
+        raise BackboneError(
+            f"the tokenizer of '{pretrained}' has no mask token: a masked LM cannot be scored or decoded without one."
+        )
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
     eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     if bos is None or eos is None or tokenizer.pad_token_id is None:
-        raise BackboneError(f"the tokenizer of '{pretrained}' lacks a bos/cls, eos/sep or pad token; all three are needed.")
+        raise BackboneError(
+            f"the tokenizer of '{pretrained}' lacks a bos/cls, eos/sep or pad token; all three are needed."
+        )
     return SpecialIds(bos=bos, eos=eos, pad=tokenizer.pad_token_id, mask=tokenizer.mask_token_id)
 
 

@@ -42,9 +42,7 @@ class Benchmark:
 
 
 def _xcopa_mirror_file(language: str, split: str) -> str:
-    mark = (
-        "-" if language == "en" else "."
-    )  # English COPA is not in XCOPA's repository and is named otherwise
+    mark = "-" if language == "en" else "."  # English COPA is not in XCOPA's repository and is named otherwise
     return f"xcopa/{language}/{'val' if split == 'validation' else split}{mark}{language}.jsonl"
 
 
@@ -104,9 +102,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "answer_right_ending": (1, 2),
         },
         rows=lambda language, split: 1511,
-        mirror_file=lambda language, split: (
-            f"xstory_cloze/spring2016.val.{language}.tsv.split_20_80_{split}.tsv"
-        ),
+        mirror_file=lambda language, split: f"xstory_cloze/spring2016.val.{language}.tsv.split_20_80_{split}.tsv",
         hub_file=lambda language, split: (
             "juletxara/xstory_cloze",
             "55665be374fa074a3577eecbe6f1853a28639133",

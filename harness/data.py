@@ -44,9 +44,7 @@ def load(*, benchmark: str, language: str, split: str, **configuration: Any) -> 
 
     spec = benchmark_of(benchmark, language, split)
     root = mirror_folder()
-    documents = (
-        _from_hub(spec, language, split) if root is None else _from_mirror(spec, root, language, split)
-    )
+    documents = _from_hub(spec, language, split) if root is None else _from_mirror(spec, root, language, split)
     source = source_of(benchmark, language, split)
     for number, document in enumerate(documents):
         document.update(id=f"{benchmark}/{language}/{split}/{number}", source=source)
@@ -68,9 +66,7 @@ def mirror_folder() -> Path | None:
     if not name:
         return None
     if not Path(name).is_dir():
-        raise DataError(
-            f"ANYORDER_DATA={name} is not a folder: name a mirror, or unset it to read from the hub."
-        )
+        raise DataError(f"ANYORDER_DATA={name} is not a folder: name a mirror, or unset it to read from the hub.")
     return Path(name)
 
 
@@ -89,9 +85,7 @@ def _from_mirror(spec: Benchmark, root: Path, language: str, split: str) -> list
         raise DataError(f"{spec.title}: no documents in '{language}' in the mirror (looked for {path}).")
     listed = mirror.manifest(root).get(name)
     if listed not in (None, mirror.digest(path)):
-        raise DataError(
-            f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again."
-        )
+        raise DataError(f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again.")
     lines = mirror.lines_of(path)
     documents = [
         checked(document, spec, f"{path} ({language}), item {number}")
@@ -125,18 +119,10 @@ def _from_hub(spec: Benchmark, language: str, split: str) -> list[Document]:
     try:
         rows = datasets.load_dataset(repository, data_files={split: path}, revision=revision, split=split)
     except Exception as error:  # the hub's clients raise a dozen unrelated types; each of them ends this task
-        what = (
-            "the hub could not be reached"
-            if isinstance(error, ConnectionError)
-            else "the hub's copy is unusable"
-        )
+        what = "the hub could not be reached" if isinstance(error, ConnectionError) else "the hub's copy is unusable"
         reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"{where}: {what} ({reason}). Set ANYORDER_DATA=DIR to read a local mirror."
-        ) from error
-    documents = [
-        checked(dict(row), spec, f"{where}, row {number}") for number, row in enumerate(rows, start=1)
-    ]
+        raise DataError(f"{where}: {what} ({reason}). Set ANYORDER_DATA=DIR to read a local mirror.") from error
+    documents = [checked(dict(row), spec, f"{where}, row {number}") for number, row in enumerate(rows, start=1)]
     if len(documents) != spec.rows(language, split):
         raise DataError(f"{where}: {len(documents)} rows, expected {spec.rows(language, split)}.")
     return documents
@@ -179,9 +165,7 @@ def corpus(evaluation: str) -> list[Document]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / 'manifest.json'} is damaged ({error!r}): {again}.") from error
     if name not in files:
-        raise DataError(
-            f"the corpus in {folder} has no {name}; it lists {', '.join(sorted(files)) or 'nothing'}."
-        )
+        raise DataError(f"the corpus in {folder} has no {name}; it lists {', '.join(sorted(files)) or 'nothing'}.")
     if mirror.digest(path) != files[name]:
         raise DataError(f"{path} is not the file that manifest.json lists (other sha256): {again}.")
     documents = [mirror.json_object(line, path, n) for n, line in enumerate(mirror.lines_of(path), start=1)]
@@ -196,9 +180,7 @@ def _check_corpus_document(document: Document, columns: set[str], where: str) ->
     missing = sorted((columns | set(CORPUS_TEXTS)) - set(document))
     if missing:
         raise DataError(f"{where}: no column {', '.join(missing)}.")
-    empty = [
-        name for name in CORPUS_TEXTS if not isinstance(document[name], str) or not document[name].strip()
-    ]
+    empty = [name for name in CORPUS_TEXTS if not isinstance(document[name], str) or not document[name].strip()]
     if empty:
         raise DataError(f"{where}: {', '.join(empty)} should be texts that are not empty.")
     target, choices, gold = document["targets"], document.get("choices"), document.get("gold")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from harness.records import digest_of, now, write_atomically
 from harness.registration import MODELS, register_models, task_manager
@@ -14,7 +15,7 @@ from harness.suites import ConfigError, Suite, unknown
 DONE_FILE = "done.json"
 
 
-def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", device: str | None = None):
+def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", device: str | None = None) -> Any:
     """An lm-eval model by registry name.
 
     Raises:
@@ -24,9 +25,13 @@ def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", de
     from lm_eval.api.registry import get_model, model_registry
 
     if name not in model_registry:
-        raise ConfigError(unknown("model", name, list(model_registry.keys() if hasattr(model_registry, "keys") else MODELS)))
+        raise ConfigError(
+            unknown("model", name, list(model_registry.keys() if hasattr(model_registry, "keys") else MODELS))
+        )
     more = {"batch_size": batch_size, "max_batch_size": None, "device": device}
-    return get_model(name).create_from_arg_obj(arguments, {key: value for key, value in more.items() if value is not None})
+    return get_model(name).create_from_arg_obj(
+        arguments, {key: value for key, value in more.items() if value is not None}
+    )
 
 
 def evaluate_model(arguments: argparse.Namespace) -> None:
@@ -40,7 +45,10 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
     tasks, groups = leaf_tasks(manager, names)
     if arguments.model not in MODELS:
-        raise ConfigError(unknown("model of ours", arguments.model, list(MODELS)) + " For lm-eval's own models use the lm_eval command.")
+        raise ConfigError(
+            unknown("model of ours", arguments.model, list(MODELS))
+            + " For lm-eval's own models use the lm_eval command."
+        )
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
@@ -61,13 +69,22 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
     evaluations = suite.evaluations_of(system.name)
     manager = task_manager([task for evaluation in evaluations for task in evaluation.tasks])
-    model = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings}, batch_size=suite.batch_size, device=device)
+    model = load_model(
+        system.adapter, {"pretrained": str(checkpoint), **system.settings}, batch_size=suite.batch_size, device=device
+    )
     folder = root / "runs" / f"{system.name}-{seed}"
     records = []
     for evaluation in evaluations:
         model.configure(**{**system.settings, **evaluation.settings})
         tasks, _ = leaf_tasks(manager, evaluation.tasks)
-        runner = Runner(model, system.adapter, folder / evaluation.name, evaluation=evaluation.name, suite=suite.name, limit=evaluation.limit)
+        runner = Runner(
+            model,
+            system.adapter,
+            folder / evaluation.name,
+            evaluation=evaluation.name,
+            suite=suite.name,
+            limit=evaluation.limit,
+        )
         records += runner.run(manager, tasks)
     if model.rank == 0:
         print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")

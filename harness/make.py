@@ -35,12 +35,19 @@ def make(suite_name: str, cores: int, *, plan: bool = False) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"another `make tables SUITE={suite.name}` is at work on {folder}; wait for it, or stop it.") from error
+            raise ConfigError(
+                f"another `make tables SUITE={suite.name}` is at work on {folder}; wait for it, or stop it."
+            ) from error
         code = _snakemake(suite_name, cores, "--quiet", "rules", "host")
     if code:
-        print(f"stopped with exit code {code}. What is finished is kept: the same command goes on from here.", file=sys.stderr)
+        print(
+            f"stopped with exit code {code}. What is finished is kept: the same command goes on from here.",
+            file=sys.stderr,
+        )
         return code
-    return subprocess.run([sys.executable, "-m", "reports", "show", "--suite", suite_name], cwd=ROOT, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "reports", "show", "--suite", suite_name], cwd=ROOT, check=False
+    ).returncode
 
 
 def check_recipes(suite: Suite) -> None:
@@ -74,7 +81,9 @@ def _plan(suite: Suite, suite_name: str, cores: int) -> int:
     if done.returncode:
         print(done.stdout + done.stderr, file=sys.stderr)
         return done.returncode
-    counts = Counter(line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith(("rule ", "localrule ")))
+    counts = Counter(
+        line.split()[1].rstrip(":") for line in done.stdout.splitlines() if line.startswith(("rule ", "localrule "))
+    )
     counts.pop("all", None)
     if not counts:
         print(f"{suite.name}: nothing to do; results/{suite.name}/report.md is up to date.")
@@ -87,11 +96,19 @@ def _plan(suite: Suite, suite_name: str, cores: int) -> int:
             side = min(cores, jobs) if rule in ("train", "evaluate") else 1
             total += each * jobs / side
             print(f"{rule:<12}{jobs:>6}{_time(each):>12}{_time(each * jobs / side):>12}")
-    print(f"forecast {_time(total)} on {cores} cores, disk about {suite.forecast.get('disk_mb', 0):.0f} MB ({suite.forecast_from})")
+    print(
+        f"forecast {_time(total)} on {cores} cores, disk about {suite.forecast.get('disk_mb', 0):.0f} MB ({suite.forecast_from})"
+    )
     return 0
 
 
 def _time(seconds: float) -> str:
     if not seconds:
         return "?"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

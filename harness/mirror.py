@@ -64,9 +64,7 @@ def manifest(root: Path) -> dict[str, str]:
         return {}
     header, *rows = [line.split("\t") for line in lines_of(path)] or [[]]
     if not {"path", "sha256"} <= set(header):
-        raise DataError(
-            f"{path}, line 1: expected columns path, rows, bytes, sha256; got {', '.join(header)}."
-        )
+        raise DataError(f"{path}, line 1: expected columns path, rows, bytes, sha256; got {', '.join(header)}.")
     name, digest = header.index("path"), header.index("sha256")
     for number, row in enumerate(rows, start=2):
         cells_of("\t".join(row), tuple(header), path, number)
@@ -78,8 +76,7 @@ def cells_of(line: str, columns: tuple[str, ...], path: Path, number: int) -> li
     cells = line.split("\t")
     if len(cells) != len(columns):
         raise DataError(
-            f"{path}, line {number}: expected {len(columns)} columns ({', '.join(columns)}), "
-            f"got {len(cells)}."
+            f"{path}, line {number}: expected {len(columns)} columns ({', '.join(columns)}), got {len(cells)}."
         )
     return cells
 
@@ -89,9 +86,7 @@ def json_object(line: str, path: Path, number: int) -> Document:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {number}: expected a JSON object, got {line[:60]!r} (truncated?)."
-        ) from error
+        raise DataError(f"{path}, line {number}: expected a JSON object, got {line[:60]!r} (truncated?).") from error
     if not isinstance(row, dict):
         raise DataError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}.")
     return row
@@ -102,9 +97,7 @@ def parse_xnli(lines: list[str], path: Path, language: str) -> Iterator[Document
     for number, line in enumerate(lines, start=1):
         premise, hypothesis, label = cells_of(line, ("premise", "hypothesis", "label"), path, number)
         if label not in XNLI_LABELS:
-            raise DataError(
-                f"{path}, line {number}: label should be one of {', '.join(XNLI_LABELS)}, got {label!r}."
-            )
+            raise DataError(f"{path}, line {number}: label should be one of {', '.join(XNLI_LABELS)}, got {label!r}.")
         yield {"premise": premise, "hypothesis": hypothesis, "label": XNLI_LABELS.index(label)}
 
 
@@ -117,9 +110,7 @@ def parse_xstorycloze(lines: list[str], path: Path, language: str) -> Iterator[D
     """Columns under the header of the Story Cloze Test, renamed as on the hub."""
     header = cells_of(lines[0] if lines else "", tuple(STORY_HEADER), path, 1)
     if set(header) != set(STORY_HEADER):
-        raise DataError(
-            f"{path}, line 1: expected the header {', '.join(STORY_HEADER)}; got {', '.join(header)}."
-        )
+        raise DataError(f"{path}, line 1: expected the header {', '.join(STORY_HEADER)}; got {', '.join(header)}.")
     for number, line in enumerate(lines[1:], start=2):
         row = dict(zip(header, cells_of(line, tuple(header), path, number), strict=True))
         document: Document = {column: row[name] for name, column in STORY_HEADER.items()}

@@ -25,7 +25,9 @@ class _Lines:
         sys.stderr.flush()
 
 
-def bar(items: Iterable[Any] | None = None, *, total: int | None = None, what: str, unit: str = "it", quiet: bool = False) -> tqdm:
+def bar(
+    items: Iterable[Any] | None = None, *, total: int | None = None, what: str, unit: str = "it", quiet: bool = False
+) -> tqdm:
     """A tqdm bar over `items` (or a manual one of `total`), with time left; `what` names the stage."""
     lines = os.environ.get("ANYORDER_LINES") == "1" or not sys.stderr.isatty()
     if not lines:

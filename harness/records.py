@@ -157,7 +157,9 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise RecordError(f"cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise RecordError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
 
 
 def seal(record: CheckpointRecord | RunRecord, folder: Path) -> Path:

@@ -50,9 +50,7 @@ def task_paths() -> list[Path]:
     for folder in (here / "_tasks", here.parent / "tasks"):
         if folder.is_dir():
             return [folder]
-    raise FileNotFoundError(
-        f"no tasks: expected {here / '_tasks'} or {here.parent / 'tasks'}; install anyorder again."
-    )
+    raise FileNotFoundError(f"no tasks: expected {here / '_tasks'} or {here.parent / 'tasks'}; install anyorder again.")
 
 
 def tasks_known_here() -> dict[str, Path]:
@@ -80,17 +78,13 @@ def explain_unknown_task(name: str, stock: Iterable[str] = ()) -> str:
     return f"unknown task '{name}'.{hint} `lm_eval ls tasks` lists all of them."
 
 
-def task_manager(
-    tasks: Iterable[str], include_path: Sequence[str | Path] = (), metadata: dict | None = None
-) -> Any:
+def task_manager(tasks: Iterable[str], include_path: Sequence[str | Path] = (), metadata: dict | None = None) -> Any:
     """An lm-eval TaskManager that knows our tasks, and lm-eval's own only if one of `tasks` needs them."""
     from lm_eval.tasks.manager import TaskManager
 
     register_models()
     extend_task_manager(TaskManager)
-    return TaskManager(
-        include_path=list(include_path), include_defaults=not only_ours(tasks), metadata=metadata
-    )
+    return TaskManager(include_path=list(include_path), include_defaults=not only_ours(tasks), metadata=metadata)
 
 
 def extend_task_manager(manager: Any) -> None:
@@ -195,11 +189,7 @@ def _left_out(name: str, root: Path, wanted: dict[str, tuple[str, str, str]], mi
         without = f" (without {' '.join(out)})" if out else ""
         counts.append(f"{BENCHMARKS[benchmark].title} {len(own) - len(out)} of {len(own)}{without}")
     held = len(wanted) - len(missing)
-    return (
-        f"{name}: ANYORDER_DATA={root} holds {held} of {len(wanted)} tasks; left out: "
-        + "; ".join(counts)
-        + "."
-    )
+    return f"{name}: ANYORDER_DATA={root} holds {held} of {len(wanted)} tasks; left out: " + "; ".join(counts) + "."
 
 
 def _without(index: dict[str, Any], name: str, missing: set[str]) -> dict[str, Any]:

@@ -107,7 +107,9 @@ class RowEngine:
         logprob = (logits[slot_M, token_M] - total[slot_M]).double().cpu().numpy()
         greedy = (best[slot_M] == token_M).cpu().numpy()
         if not np.isfinite(logprob).all():
-            raise ScoringError("the network gave NaN or infinite logits: its weights or its dtype are broken; nothing was scored.")
+            raise ScoringError(
+                "the network gave NaN or infinite logits: its weights or its dtype are broken; nothing was scored."
+            )
         at = 0
         for index, count in owner:
             results[index] = RowResult(logprob[at : at + count], greedy[at : at + count])

@@ -97,8 +97,10 @@ class Runner:
         return self._model_info
 
     def _evaluate(self, manager, task: str, folder: Path, identity: str) -> RunRecord | None:
-        from lm_eval import simple_evaluate
+        import lm_eval
         from lm_eval.loggers import EvaluationTracker
+
+        simple_evaluate: Any = lm_eval.simple_evaluate
 
         check_writable(self.out)
         ask_environment_once()
@@ -129,7 +131,11 @@ class Runner:
 
 
 def _numbers(values: dict) -> dict[str, float]:
-    return {key: float(value) for key, value in values.items() if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
 def _save(tracker, results: dict, samples: list[dict], folder: Path, record: RunRecord) -> RunRecord:
@@ -142,7 +148,9 @@ def _save(tracker, results: dict, samples: list[dict], folder: Path, record: Run
         tracker.save_results_samples(task_name=record.task, samples=samples)  # type: ignore[arg-type]
         made = {path.suffix: path for path in Path(scratch).glob("run/*")}
         if set(made) != {".json", ".jsonl"}:
-            raise RecordError(f"lm-eval could not write its results below {folder.parent}: free space or choose another folder.")
+            raise RecordError(
+                f"lm-eval could not write its results below {folder.parent}: free space or choose another folder."
+            )
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         made[".json"].rename(folder / "results.json")
@@ -187,7 +195,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise RecordError(f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path.") from error
+        raise RecordError(
+            f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path."
+        ) from error
 
 
 def leaf_tasks(manager, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -242,11 +252,23 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             )  # fmt: skip
     by_task = {record.task: record for record in records}
     for group, leaves in groups.items():
-        for key in sorted({key for leaf in leaves if leaf in by_task for key in by_task[leaf].values if not key.startswith("sample_len")}):
+        for key in sorted(
+            {
+                key
+                for leaf in leaves
+                if leaf in by_task
+                for key in by_task[leaf].values
+                if not key.startswith("sample_len")
+            }
+        ):
             metric = key.split(",")[0]
             values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
             if metric.endswith("_stderr") or len(values) < 2:
                 continue
-            rows.append((group, f"{metric} (mean of {len(values)})", f"{100 * sum(values) / len(values):.1f}", "", "", "", ""))
+            rows.append(
+                (group, f"{metric} (mean of {len(values)})", f"{100 * sum(values) / len(values):.1f}", "", "", "", "")
+            )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

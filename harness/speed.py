@@ -54,7 +54,16 @@ def measure_suite(suite: Suite, results: Path) -> str:
             loaded[system.name] = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
         for size in suite.speed.batch_sizes:
             measured = _measure(loaded[system.name], mode, suite.speed, size, docs, task)
-            rows.append({"suite": suite.name, "mode": mode.name, "system": mode.system, "seed": suite.seeds[0], "label": mode.label, **measured})
+            rows.append(
+                {
+                    "suite": suite.name,
+                    "mode": mode.name,
+                    "system": mode.system,
+                    "seed": suite.seeds[0],
+                    "label": mode.label,
+                    **measured,
+                }
+            )
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -117,7 +126,10 @@ def _generate(model, prompts: list[list[int]], longest: int) -> Answers:
     seq2seq = model.backend == "seq2seq"
     fill = [[pad] * (width - len(prompt)) for prompt in prompts]
     rows = [prompt + more if seq2seq else more + prompt for prompt, more in zip(prompts, fill, strict=True)]
-    keep = [[1] * len(p) + [0] * len(f) if seq2seq else [0] * len(f) + [1] * len(p) for p, f in zip(prompts, fill, strict=True)]
+    keep = [
+        [1] * len(p) + [0] * len(f) if seq2seq else [0] * len(f) + [1] * len(p)
+        for p, f in zip(prompts, fill, strict=True)
+    ]
     written = model.model.generate(
         input_ids=torch.tensor(rows, device=model.device), attention_mask=torch.tensor(keep, device=model.device),
         max_new_tokens=longest, do_sample=False, use_cache=True, pad_token_id=pad, eos_token_id=eos,

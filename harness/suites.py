@@ -23,9 +23,9 @@ class CorpusPlan(Frozen):
     """The embedded corpus: `records` training records, evaluation sets scaled by `items_scale`."""
 
     seed: int = 0
-    records: int = Field(60000, ge=100)
-    items_scale: float = Field(1.0, gt=0)
-    vocabulary: int = Field(1200, ge=300)
+    records: int = Field(default=60000, ge=100)
+    items_scale: float = Field(default=1.0, gt=0)
+    vocabulary: int = Field(default=1200, ge=300)
 
 
 class System(Frozen):
@@ -46,7 +46,7 @@ class Evaluation(Frozen):
     tasks: tuple[str, ...] = Field(min_length=1)
     systems: tuple[str, ...] = ()
     settings: dict[str, Setting] = {}
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
 
 
 class SpeedMode(Frozen):
@@ -62,9 +62,9 @@ class SpeedPlan(Frozen):
     """Decoding speed: which modes, on which task, how many items and repeats."""
 
     task: str = "mini_retell"
-    items: int = Field(64, ge=1)
+    items: int = Field(default=64, ge=1)
     batch_sizes: tuple[int, ...] = (1, 32)
-    repeats: int = Field(3, ge=1)
+    repeats: int = Field(default=3, ge=1)
     modes: tuple[SpeedMode, ...] = ()
 
 
@@ -77,8 +77,8 @@ class Suite(Frozen):
     description: str
     seeds: tuple[int, ...] = Field(min_length=1)
     corpus: CorpusPlan | None = None
-    batch_size: int = Field(64, ge=1)
-    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     systems: tuple[System, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None

@@ -35,7 +35,9 @@ def plain(inputs: str, targets: str) -> Rendered:
 
 def tulu(inputs: str, targets: str) -> Rendered:
     """Tulu's chat form: role markers on lines of their own (Instruction Modelling, facts A1)."""
-    return _join([("<|user|>\n", "template"), (inputs.strip(), "instruction"), ("\n<|assistant|>\n", "template")], targets)
+    return _join(
+        [("<|user|>\n", "template"), (inputs.strip(), "instruction"), ("\n<|assistant|>\n", "template")], targets
+    )
 
 
 TEMPLATES: dict[str, Callable[[str, str], Rendered]] = {"plain": plain, "tulu": tulu}

@@ -39,12 +39,8 @@ def parser() -> argparse.ArgumentParser:
         )
         if name == "explain":
             command.add_argument("cell", metavar="TABLE/ROW/COLUMN", help="keys as in tables/TABLE.csv")
-        command.add_argument(
-            "--suite", required=True, help="suite name (suites/NAME.yaml) or path of a suite file"
-        )
-        command.add_argument(
-            "--results", type=Path, default=Path("results"), help="folder of all suites' results"
-        )
+        command.add_argument("--suite", required=True, help="suite name (suites/NAME.yaml) or path of a suite file")
+        command.add_argument("--results", type=Path, default=Path("results"), help="folder of all suites' results")
     return top
 
 
@@ -75,9 +71,7 @@ def _build(suite: Suite, root: Path, options: argparse.Namespace) -> None:
 
     def progress(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            print(
-                f"\rreports: {done} of {total} runs read", end="\n" if done == total else "", file=sys.stderr
-            )
+            print(f"\rreports: {done} of {total} runs read", end="\n" if done == total else "", file=sys.stderr)
 
     _print(build(suite, root, say=say, progress=progress))
     print(f"Report: {root / REPORT_FILE}")

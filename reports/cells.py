@@ -90,9 +90,7 @@ def load_scores(
         TableError: a sealed run lacks the metric.
     """
     asked = {
-        key.task
-        for key in (*results.expected, *results.runs)
-        if (key.system, key.evaluation) == (system, evaluation)
+        key.task for key in (*results.expected, *results.runs) if (key.system, key.evaluation) == (system, evaluation)
     }
     tasks = [task for task in tasks if task in asked]
     keys = [RunKey(system, seed, evaluation, task) for task in tasks for seed in results.suite.seeds]
@@ -106,18 +104,14 @@ def load_scores(
     records = [results.runs[key] for key in keys]
 
     def joined(name: str) -> np.ndarray:
-        return np.concatenate(
-            [getattr(layout, name)[mask] for layout, mask in zip(layouts, rows, strict=True)]
-        )
+        return np.concatenate([getattr(layout, name)[mask] for layout, mask in zip(layouts, rows, strict=True)])
 
     return Scores(
         items=pd.Index(joined("items")),
         values_IS=joined("values_IS"),
         predictions_IS=joined("predictions_IS"),
         chance_I=joined("chance_I"),
-        strata=tuple(t for t, mask in zip(tasks, rows, strict=True) for _ in range(mask.sum()))
-        if by_task
-        else None,
+        strata=tuple(t for t, mask in zip(tasks, rows, strict=True) for _ in range(mask.sum())) if by_task else None,
         seeds=results.suite.seeds,
         runs=tuple(reference(key, results.runs[key]) for key in keys),
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
@@ -143,9 +137,7 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
     rows = results.of(*key)
     if rows is None:
         known = sorted(set(results.items.loc[results.items["task"] == key[2], "metric"]))
-        raise TableError(
-            f"{'/'.join(key[:3])} has no metric '{key[3]}'; it has: {', '.join(known) or 'none'}."
-        )
+        raise TableError(f"{'/'.join(key[:3])} has no metric '{key[3]}'; it has: {', '.join(known) or 'none'}.")
     seeds = list(results.suite.seeds)
     wide = rows.pivot(index="item", columns="seed", values=["value", "prediction"])
     value = pd.DataFrame(wide["value"]).reindex(columns=seeds).dropna()
@@ -161,9 +153,7 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
     return results.layouts[key]
 
 
-def column_spread(
-    results: Results, evaluation: str, group: Any, language: str | None, by_task: bool
-) -> Spread:
+def column_spread(results: Results, evaluation: str, group: Any, language: str | None, by_task: bool) -> Spread:
     """Seed variance of a group under an evaluation, pooled over every system of the suite that has it.
 
     Always the whole suite, whatever rows a table shows: the same cell has the same error in every table.
@@ -219,9 +209,7 @@ def percent(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else 100 * value
 
 
-def mark_above_chance(
-    cells: dict[Any, Cell], p_values: Mapping[Any, float], level: float = 0.05
-) -> dict[Any, Cell]:
+def mark_above_chance(cells: dict[Any, Cell], p_values: Mapping[Any, float], level: float = 0.05) -> dict[Any, Cell]:
     """Cells with `p`, `p_holm` and `above_chance` added (Holm over all tested cells); * marks those below."""
     adjusted = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
     marked = dict(cells)

@@ -33,9 +33,7 @@ def differences_table(results: Results, name: str, spec: TableSpec) -> Table | N
         for group in groups:
             row = f"{family}:{group.name}"
             rows.append(Line(row, (group.label,) if len(families) == 1 else (family, group.label)))
-            cells |= {
-                (row, column): cell for column, cell in _difference_row(results, spec, group, members).items()
-            }
+            cells |= {(row, column): cell for column, cell in _difference_row(results, spec, group, members).items()}
     cells = _correct_differences(cells)
     reference, *others = spec.variants
     columns = [Line(reference.suffix.strip("_"), (reference.label,))]
@@ -56,21 +54,15 @@ def _families(results: Results, spec: TableSpec) -> dict[str, dict[str, str]]:
     for system in results.suite.systems:
         for variant in spec.variants:
             if system.name.endswith(variant.suffix) and system.name != variant.suffix:
-                families.setdefault(system.name.removesuffix(variant.suffix), {})[variant.suffix] = (
-                    system.name
-                )
+                families.setdefault(system.name.removesuffix(variant.suffix), {})[variant.suffix] = system.name
     reference = spec.variants[0].suffix
     return {name: members for name, members in families.items() if reference in members and len(members) > 1}
 
 
-def _difference_row(
-    results: Results, spec: TableSpec, group: Group, members: Mapping[str, str]
-) -> dict[str, Cell]:
+def _difference_row(results: Results, spec: TableSpec, group: Group, members: Mapping[str, str]) -> dict[str, Cell]:
     evaluation = next(iter(spec.evaluations))
     scores = {
-        suffix: load_scores(
-            results, system, evaluation, group.tasks, group.metric, by_task=spec.aggregate == "tasks"
-        )
+        suffix: load_scores(results, system, evaluation, group.tasks, group.metric, by_task=spec.aggregate == "tasks")
         for suffix, system in members.items()
     }
     spread = column_spread(results, evaluation, group, None, spec.aggregate == "tasks")
@@ -94,9 +86,7 @@ def _difference_cells(key: str, ours: Scores, theirs: Scores, spread: Spread) ->
     got = statistics.paired_difference(ours.values_IS[a], theirs.values_IS[b], spread, strata)
     summary = got.estimate
     ids = (*ours.runs, *theirs.runs)
-    text = (
-        f"{signed(100 * summary.value)} [{signed(100 * summary.low, '')}, {signed(100 * summary.high, '')}]"
-    )
+    text = f"{signed(100 * summary.value)} [{signed(100 * summary.low, '')}, {signed(100 * summary.high, '')}]"
     facts = estimate_facts(summary, ours.seeds)
     return {
         f"{key}_difference": Cell(text, 100 * summary.value, "%", facts | {"p": got.p}, ids),

@@ -66,9 +66,7 @@ def expand(names: Iterable[str], groups: dict[str, tuple[str, ...]]) -> list[str
     """Task names with groups replaced by their tasks, in order and without repeats."""
     found: dict[str, None] = {}
     for name in names:
-        inner = (
-            expand(groups[name], {k: v for k, v in groups.items() if k != name}) if name in groups else [name]
-        )
+        inner = expand(groups[name], {k: v for k, v in groups.items() if k != name}) if name in groups else [name]
         found.update(dict.fromkeys(inner))
     return list(found)
 

@@ -68,9 +68,7 @@ def main_figure(table: Table, suite: Suite) -> Figure | None:
 
     None when no score of the table is there yet.
     """
-    groups = [
-        c for c in table.columns if any("n_items" in _cell(table, s.name, c.key).facts for s in suite.systems)
-    ]
+    groups = [c for c in table.columns if any("n_items" in _cell(table, s.name, c.key).facts for s in suite.systems)]
     if not groups:
         return None
     styles = paradigm_styles(suite)
@@ -113,9 +111,7 @@ def _dots(panel: Any, table: Table, suite: Suite, group: str, styles: Mapping[st
         panel.plot([facts["low_items"], facts["high_items"]], [y, y], color=colour, linewidth=2.6, alpha=0.45)
         seeds = [float(part.split("=")[1]) for part in facts["seed_values"].split(";")]
         panel.plot(seeds, [y + 0.28] * len(seeds), ".", color=colour, markersize=2.6, alpha=0.9)
-        panel.plot(
-            cell.value, y, marker, color=colour, markersize=4, markeredgecolor="white", markeredgewidth=0.4
-        )
+        panel.plot(cell.value, y, marker, color=colour, markersize=4, markeredgecolor="white", markeredgewidth=0.4)
     panel.set_yticks(range(len(suite.systems)), [system.label for system in suite.systems])
     panel.set_ylim(len(suite.systems) - 0.4, -0.6)
     panel.set_xlim(0, 102)
@@ -139,9 +135,7 @@ def _legend(figure: Figure, styles: Mapping[str, tuple[str, str]], chance: bool)
     else:
         handles.append(Line2D([], [], color="0.4", linewidth=0.8, label="frontier"))
     columns = 4 if chance else len(handles)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, frameon=False, handletextpad=0.5
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handletextpad=0.5)
 
 
 def pareto_figure(table: Table, suite: Suite) -> Figure | None:
@@ -164,26 +158,20 @@ def pareto_figure(table: Table, suite: Suite) -> Figure | None:
             panel.set_ylabel("Exact match, %")
         axes[-1].set_xlabel("Tokens per second (log scale)")
         used = {
-            style: styles[style]
-            for style in styles
-            if any(p["paradigm"] == style for v in panels.values() for p in v)
+            style: styles[style] for style in styles if any(p["paradigm"] == style for v in panels.values() for p in v)
         }
         _legend(figure, used, chance=False)
         freeze(figure)
         for panel, points in zip(axes, panels.values(), strict=True):
             line = [(p["x"], p["y"]) for p in frontier(points)]
-            place_labels(
-                panel, [(p["x"], p["y"], p["label"], styles[p["paradigm"]][0]) for p in points], line
-            )
+            place_labels(panel, [(p["x"], p["y"], p["label"], styles[p["paradigm"]][0]) for p in points], line)
     return figure
 
 
 def _points(table: Table, suite: Suite, batch: int) -> list[dict[str, Any]]:
     points = []
     for mode in suite.speed.modes if suite.speed else ():
-        speed, quality = (
-            _cell(table, f"{mode.name}:{batch}", key) for key in ("tokens_per_second", "exact_match")
-        )
+        speed, quality = (_cell(table, f"{mode.name}:{batch}", key) for key in ("tokens_per_second", "exact_match"))
         if speed.value is not None and quality.value is not None:
             points.append(
                 {

@@ -142,9 +142,7 @@ def _checked_run(key: RunKey, folder: Path, suite: Suite) -> RunRecord:
     }
     for what, (said, place) in claims.items():
         if said is not None and said != place:
-            raise FrameError(
-                f"{folder}: the record says {what} '{said}' but lies under '{place}'; evaluate it again."
-            )
+            raise FrameError(f"{folder}: the record says {what} '{said}' but lies under '{place}'; evaluate it again.")
     return record
 
 
@@ -156,9 +154,7 @@ def _checkpoints(suite: Suite, root: Path) -> Iterator[tuple[tuple[str, int], Ch
                 yield (system.name, seed), read_checkpoint(folder)
 
 
-def _notes(
-    runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], CheckpointRecord]
-) -> Iterator[str]:
+def _notes(runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], CheckpointRecord]) -> Iterator[str]:
     """What a reader must know about runs that count all the same."""
     for key, record in runs.items():
         where = f"{key.system}-{key.seed}/{key.evaluation}/{key.task}"
@@ -204,9 +200,7 @@ def _item_rows(path: Path) -> list[tuple]:
         doc = line["doc"]
         choices = doc.get("choices")
         known = isinstance(choices, list) and len(choices) > 1
-        about = tuple(
-            None if doc.get(name) is None else str(doc[name]) for name in ("language", "task", "template")
-        )
+        about = tuple(None if doc.get(name) is None else str(doc[name]) for name in ("language", "task", "template"))
         item, chance = str(doc.get("id", line["doc_id"])), 1 / len(choices) if known else math.nan
         prediction = chosen(line.get("filtered_resps"), len(choices)) if known else math.nan
         for metric in line["metrics"]:
@@ -225,9 +219,7 @@ def _lines(path: Path) -> Iterator[dict]:
                 if not isinstance(line["doc"], dict) or not isinstance(line["metrics"], list):
                     raise TypeError("`doc` must be a mapping and `metrics` a list")
             except (ValueError, KeyError, TypeError) as error:
-                raise FrameError(
-                    f"{path}, line {number}: not one of lm-eval's samples ({error!r})."
-                ) from error
+                raise FrameError(f"{path}, line {number}: not one of lm-eval's samples ({error!r}).") from error
             yield line
 
 

@@ -27,9 +27,7 @@ def candidates(x: float, y: float, width: float, height: float, scale: float) ->
     for radius, angle in itertools.product(RADII, ANGLES):
         dx, dy = radius * scale * math.cos(angle), radius * scale * math.sin(angle)
         left = x + dx - (0 if dx > 1 else width if dx < -1 else width / 2)
-        bottom = (
-            y + dy - (0 if dy > 1 and abs(dx) <= 1 else height if dy < -1 and abs(dx) <= 1 else height / 2)
-        )
+        bottom = y + dy - (0 if dy > 1 and abs(dx) <= 1 else height if dy < -1 and abs(dx) <= 1 else height / 2)
         yield radius, (left, bottom, left + width, bottom + height)
 
 
@@ -47,16 +45,12 @@ def place_labels(
     pixels = [tuple(panel.transData.transform((x, y))) for x, y, *_ in points]
     mark = 4.5 * scale
     taken: list[Box] = [(x - mark, y - mark, x + mark, y + mark) for x, y in pixels]
-    thin = [
-        _dot(x, y, scale) for x, y in _along([tuple(panel.transData.transform(p)) for p in line], 4 * scale)
-    ]
+    thin = [_dot(x, y, scale) for x, y in _along([tuple(panel.transData.transform(p)) for p in line], 4 * scale)]
     crowd = [sum(math.dist(a, b) < 80 * scale for b in pixels) for a in pixels]
     for index in sorted(range(len(points)), key=lambda i: (-crowd[i], pixels[i])):
         x, y = pixels[index]
         _, _, label, colour = points[index]
-        text = panel.text(
-            0, 0, label, color=colour, fontsize=SIZE, transform=None, va="bottom", ha="left", zorder=4
-        )
+        text = panel.text(0, 0, label, color=colour, fontsize=SIZE, transform=None, va="bottom", ha="left", zorder=4)
         extent = text.get_window_extent(renderer)
         width, height = extent.width + 2 * scale, extent.height + scale
         box = _cheapest(x, y, width, height, scale, taken, thin, (area.x0, area.y0, area.x1, area.y1))

@@ -40,17 +40,13 @@ def find_cell(root: Path, address: str, suite: str) -> dict[str, str]:
     """
     parts = address.split("/")
     if len(parts) != 3:
-        raise AddressError(
-            f"'{address}' is no cell: write TABLE/ROW/COLUMN, for instance main/decoder_it/nli."
-        )
+        raise AddressError(f"'{address}' is no cell: write TABLE/ROW/COLUMN, for instance main/decoder_it/nli.")
     table, row, column = parts
     path = root / "tables" / f"{table}.csv"
     if not path.is_file():
         known = sorted(p.stem for p in (root / "tables").glob("*.csv"))
         if not known:
-            raise AddressError(
-                f"no tables at {root / 'tables'}: run `python -m reports build --suite {suite}` first."
-            )
+            raise AddressError(f"no tables at {root / 'tables'}: run `python -m reports build --suite {suite}` first.")
         raise AddressError(unknown("table", table, known))
     with open(path, encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
@@ -60,9 +56,7 @@ def find_cell(root: Path, address: str, suite: str) -> dict[str, str]:
     for record in rows:
         if record["column"] == column:
             return record
-    raise AddressError(
-        f"{table}/{row}: " + unknown("column", column, sorted({record["column"] for record in rows}))
-    )
+    raise AddressError(f"{table}/{row}: " + unknown("column", column, sorted({record["column"] for record in rows})))
 
 
 def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
@@ -126,18 +120,14 @@ def _run(record: RunRecord, folder: Path, root: Path) -> Iterator[Fact]:
         "task",
         f"{record.task} version {record.task_version}, {record.n_items} items, {record.n_shot} shots",
     )
-    yield Fact(
-        2, "adapter", f"{record.adapter} ({settings}), score kind {record.kind or 'none (generation)'}"
-    )
+    yield Fact(2, "adapter", f"{record.adapter} ({settings}), score kind {record.kind or 'none (generation)'}")
     dirty = " with local changes" if record.dirty else ""
     yield Fact(2, "made", f"{record.started} on {record.device}, commit {record.commit or 'unknown'}{dirty}")
     for name, digest in sorted(record.files.items()):
         yield Fact(2, f"{name} sha256", f"{digest} (checked)")
 
 
-def _checkpoint(
-    suite: Suite, root: Path, system: str, seed: int, run: RunRecord | None = None
-) -> Iterator[Fact]:
+def _checkpoint(suite: Suite, root: Path, system: str, seed: int, run: RunRecord | None = None) -> Iterator[Fact]:
     folder = checkpoint_folder(suite, root, system, seed)
     if folder is None:
         path = run.checkpoint.path if run else f"checkpoints/{system}-{seed}"
@@ -164,11 +154,5 @@ def _checkpoint(
     if manifest.is_file():
         digest = sha256_file(manifest)
         same = digest in record.corpus.values()
-        verdict = (
-            "the one trained on"
-            if same
-            else "another one than at training"
-            if record.corpus
-            else "not recorded"
-        )
+        verdict = "the one trained on" if same else "another one than at training" if record.corpus else "not recorded"
         yield Fact(2, "corpus/manifest.json sha256", f"{digest} ({verdict})")

@@ -115,9 +115,7 @@ def notes(table: Table, suite: str) -> list[str]:
     """Footnotes, the absent runs last with the command that fills them."""
     lines = list(table.footnotes)
     if any("†" in label for row in table.rows for label in row.labels):
-        lines.append(
-            "† decoded with the reference answer's length (oracle): not comparable with the other rows."
-        )
+        lines.append("† decoded with the reference answer's length (oracle): not comparable with the other rows.")
     if any(cell.text == "·" for cell in table.cells.values()):
         lines.append("· no items.")
     if table.missing:
@@ -148,9 +146,7 @@ def _markdown_note(note: str) -> str:
 
 
 def _padded(line: Sequence[str], widths: Sequence[int], stubs: int) -> list[str]:
-    return [
-        pad(text, width, left=i < stubs) for i, (text, width) in enumerate(zip(line, widths, strict=True))
-    ]
+    return [pad(text, width, left=i < stubs) for i, (text, width) in enumerate(zip(line, widths, strict=True))]
 
 
 def to_csv(table: Table) -> str:

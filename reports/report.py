@@ -122,12 +122,8 @@ def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, 
             "evaluation": duration(r.seconds for r in records),
         },
         devices=_several(record.device for record in records),
-        packages=_several(
-            f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"
-        ),
-        commits=_several(
-            f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records
-        ),
+        packages=_several(f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"),
+        commits=_several(f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records),
         tables=shown,
         files=list(tables),
         corpus=file_digest(results.root / "corpus" / "manifest.json"),

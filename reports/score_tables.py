@@ -39,21 +39,14 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
         for group in groups
     }
     cells = {
-        (keys[p], extra): _extra(results, spec, groups, extra, p, by_group)
-        for p in pairs
-        for extra in spec.extras
+        (keys[p], extra): _extra(results, spec, groups, extra, p, by_group) for p in pairs for extra in spec.extras
     }
     for group in groups:
-        spreads = {
-            e: column_spread(results, e, group, None, spec.aggregate == "tasks")
-            for e in {p[1] for p in pairs}
-        }
+        spreads = {e: column_spread(results, e, group, None, spec.aggregate == "tasks") for e in {p[1] for p in pairs}}
         column = by_group[group.name]
         cells |= {(keys[pair], group.name): score_cell(column[pair], spreads[pair[1]]) for pair in pairs}
     tested = [(keys[p], g.name, by_group[g.name][p]) for g in groups if g.against_chance for p in pairs]
-    cells = mark_above_chance(
-        cells, {(row, col): _chance_p(s) for row, col, s in tested if isinstance(s, Scores)}
-    )
+    cells = mark_above_chance(cells, {(row, col): _chance_p(s) for row, col, s in tested if isinstance(s, Scores)})
     rows = [Line(keys[pair], _row_labels(results, spec, pair, by_group)) for pair in pairs]
     rows += _summary_rows(groups, by_group, cells)
     columns = [Line(extra, (EXTRA_LABELS[extra],)) for extra in spec.extras]
@@ -81,15 +74,11 @@ def _chance_p(scores: Scores) -> float:
     return statistics.above_chance(scores.values_IS, scores.chance_I)
 
 
-def _row_labels(
-    results: Results, spec: TableSpec, pair: tuple[str, str], by_group: Mapping
-) -> tuple[str, ...]:
+def _row_labels(results: Results, spec: TableSpec, pair: tuple[str, str], by_group: Mapping) -> tuple[str, ...]:
     label = results.suite.system(pair[0]).label
     if len(spec.evaluations) == 1:
         return (label,)
-    oracle = any(
-        isinstance(s, Scores) and s.oracle_length for s in (column[pair] for column in by_group.values())
-    )
+    oracle = any(isinstance(s, Scores) and s.oracle_length for s in (column[pair] for column in by_group.values()))
     return (label, (spec.evaluations[pair[1]] or pair[1]) + (" †" if oracle else ""))
 
 

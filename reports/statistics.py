@@ -116,9 +116,7 @@ def seed_spread(
     return SeedSpread(between / freedom, noise / freedom, freedom) if freedom else None
 
 
-def combined_variance(
-    item: float, n_items: int, spread: SeedSpread | None, n_seeds: int
-) -> tuple[float, float]:
+def combined_variance(item: float, n_items: int, spread: SeedSpread | None, n_seeds: int) -> tuple[float, float]:
     """Squared standard error over items and seeds, and its degrees of freedom.
 
     V = item + seed variance / S. The item part already holds the rest term, so for one system this is the
@@ -192,9 +190,7 @@ def estimate(
     low, high = score_interval(value, total, n_items, freedom)
     low_items, high_items = score_interval(value, item, n_items, n_items - 1)
     seeds = tuple(seed_means(values_IS, strata).tolist())
-    return Estimate(
-        value, math.sqrt(total), low, high, math.sqrt(item), low_items, high_items, freedom, seeds, n_items
-    )
+    return Estimate(value, math.sqrt(total), low, high, math.sqrt(item), low_items, high_items, freedom, seeds, n_items)
 
 
 @dataclass(frozen=True)
@@ -222,9 +218,7 @@ def paired_difference(
         ValueError: unequal shapes, missing scores, fewer than two items.
     """
     if a_IS.shape != b_IS.shape:
-        raise ValueError(
-            f"paired systems need the same items and seeds, got shapes {a_IS.shape} and {b_IS.shape}."
-        )
+        raise ValueError(f"paired systems need the same items and seeds, got shapes {a_IS.shape} and {b_IS.shape}.")
     difference_IS = a_IS.astype(float) - b_IS.astype(float)
     n_items, n_seeds = _checked(difference_IS, -1.0, 1.0)
     if n_items < 2:
@@ -296,11 +290,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _checked(values_IS: np.ndarray, low: float, high: float) -> tuple[int, int]:
     if values_IS.ndim != 2 or 0 in values_IS.shape:
-        raise ValueError(
-            f"expected scores of shape (items, seeds) with at least one of each, got {values_IS.shape}."
-        )
+        raise ValueError(f"expected scores of shape (items, seeds) with at least one of each, got {values_IS.shape}.")
     if not np.isfinite(values_IS).all() or values_IS.min() < low - 1e-9 or values_IS.max() > high + 1e-9:
-        raise ValueError(
-            f"every score must be a number in [{low:g}, {high:g}]; drop items without a score first."
-        )
+        raise ValueError(f"every score must be a number in [{low:g}, {high:g}]; drop items without a score first.")
     return values_IS.shape[0], values_IS.shape[1]

@@ -61,9 +61,7 @@ class TableSpec(Frozen):
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
         if (self.form == "detail") != (self.of is not None):
-            raise ValueError(
-                "of: names the table that a 'detail' table spells out, and belongs to that form only"
-            )
+            raise ValueError("of: names the table that a 'detail' table spells out, and belongs to that form only")
         return self
 
 
@@ -100,9 +98,7 @@ def specs_folder() -> Path:
 
 def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
     """Every table spec by name, in report order; ConfigError names a wrong file and key."""
-    specs = {
-        path.stem: read_yaml(path, TableSpec) for path in sorted((folder or specs_folder()).glob("*.yaml"))
-    }
+    specs = {path.stem: read_yaml(path, TableSpec) for path in sorted((folder or specs_folder()).glob("*.yaml"))}
     return dict(sorted(specs.items(), key=lambda item: (item[1].order, item[0])))
 
 

@@ -17,9 +17,7 @@ _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)")
 
 def display_width(text: str) -> int:
     """Columns that a text takes on a terminal (East Asian wide signs take two)."""
-    return sum(
-        2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text if not unicodedata.combining(c)
-    )
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text if not unicodedata.combining(c))
 
 
 def pad(text: str, width: int, left: bool = True) -> str:

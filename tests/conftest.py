@@ -34,9 +34,13 @@ def masked_network(tokenizer, seed: int = 0, family: str = "xlm-roberta-xl"):
     from trainers.networks import build_network
     from trainers.recipe import BackboneSpec
 
-    shape = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=100)
+    shape = dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=100
+    )
     shape |= dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    return build_network(BackboneSpec(family=family, shape=shape, initializer_std=0.5), "masked", tokenizer, seed).eval()
+    return build_network(
+        BackboneSpec(family=family, shape=shape, initializer_std=0.5), "masked", tokenizer, seed
+    ).eval()
 
 
 @pytest.fixture(scope="session")

@@ -44,9 +44,7 @@ STORY_LINES = (
 )
 
 
-def winograd_line(
-    language: str, sentence: str, tokens: list[str], span: tuple[int, int], options: list
-) -> str:
+def winograd_line(language: str, sentence: str, tokens: list[str], span: tuple[int, int], options: list) -> str:
     """A row of the XWinograd file; `options` = [(text, is it right), ...]."""
     words = tokens[span[0] : span[1]]
     pronoun = [sentence_text(sentence, words), list(span), words]

@@ -49,9 +49,7 @@ MODES = {
 }
 
 
-def make_suite(
-    name: str = "toy", seeds: tuple[int, ...] = (0, 1), systems: tuple[str, ...] = tuple(SYSTEMS)
-) -> Suite:
+def make_suite(name: str = "toy", seeds: tuple[int, ...] = (0, 1), systems: tuple[str, ...] = tuple(SYSTEMS)) -> Suite:
     """A suite shaped like the embedded one, with the given systems."""
     parallel = [system for system in PARALLEL if system in systems]
     evaluations: list[dict] = [{"name": "main", "tasks": ["mini_heldin", "mini_heldout"]}]
@@ -69,8 +67,7 @@ def make_suite(
             "description": "Made-up numbers",
             "seeds": seeds,
             "systems": [
-                {"name": s, "recipe": f"r/{s}.yaml"} | dict(zip(keys, SYSTEMS[s][:3], strict=True))
-                for s in systems
+                {"name": s, "recipe": f"r/{s}.yaml"} | dict(zip(keys, SYSTEMS[s][:3], strict=True)) for s in systems
             ],
             "evaluations": evaluations,
             "speed": {"modes": modes},
@@ -84,9 +81,7 @@ def write_groups(folder: Path) -> Path:
     for group, tasks in (("mini_heldin", HELDIN), ("mini_heldout", HELDOUT)):
         lines = "\n".join(f"  - {task}" for task in tasks)
         (folder / f"{group}.yaml").write_text(f"group: {group}\ntask:\n{lines}\n", encoding="utf-8")
-    (folder / "mini_nli.yaml").write_text(
-        "task: mini_nli\ndoc_to_text: !function utils.text\n", encoding="utf-8"
-    )
+    (folder / "mini_nli.yaml").write_text("task: mini_nli\ndoc_to_text: !function utils.text\n", encoding="utf-8")
     return folder
 
 
@@ -136,9 +131,7 @@ def _generation(task: str, right: bool, rng: random.Random) -> dict:
     return {"resps": [["text"]], "filtered_resps": ["text"], "metrics": list(values), **values}
 
 
-def write_run(
-    root: Path, suite: Suite, system: str, seed: int, evaluation: str, task: str, lines: list[dict]
-) -> Path:
+def write_run(root: Path, suite: Suite, system: str, seed: int, evaluation: str, task: str, lines: list[dict]) -> Path:
     """A sealed run folder with the given sample lines; returns it."""
     folder = root / "runs" / f"{system}-{seed}" / evaluation / task
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,14 +139,10 @@ def write_run(
     (folder / "samples.jsonl").write_text(text, encoding="utf-8")
     metric = lines[0]["metrics"][0]
     value = sum(line[metric] for line in lines) / len(lines)
-    (folder / "results.json").write_text(
-        json.dumps({"results": {task: {f"{metric},none": value}}}), encoding="utf-8"
-    )
+    (folder / "results.json").write_text(json.dumps({"results": {task: {f"{metric},none": value}}}), encoding="utf-8")
     checkpoint = root / "checkpoints" / f"{system}-{seed}"
     kind: Any = None if task in GENERATION else {"pll": "pseudo"}.get(evaluation, SYSTEMS[system][3])
-    rows = (
-        len(lines) * CHOICES.get(task, 1) * {"main": 4 if kind == "bound" else 1, "pll": 5}.get(evaluation, 1)
-    )
+    rows = len(lines) * CHOICES.get(task, 1) * {"main": 4 if kind == "bound" else 1, "pll": 5}.get(evaluation, 1)
     record = RunRecord(
         run_id=digest_of([suite.name, system, seed, evaluation, task]),
         suite=suite.name,
@@ -270,9 +259,7 @@ def write_speed(root: Path, suite: Suite) -> Path:
                     rate * 0.96,
                     rate * 1.03,
                 )
-                rows.append(
-                    ",".join(map(str, (*values, 30000 / rate, 10.0, score, score + 0.1, 410.0, False, "cpu")))
-                )
+                rows.append(",".join(map(str, (*values, 30000 / rate, 10.0, score, score + 0.1, 410.0, False, "cpu"))))
     path = root / "speed" / "decoding.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")

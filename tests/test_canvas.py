@@ -53,11 +53,19 @@ def test_padding_changes_nothing(backbone):
 
 
 FAMILIES = {
-    "xlm-roberta": dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64),
-    "xlm-roberta-xl": dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64),
-    "bert": dict(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64),
+    "xlm-roberta": dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64
+    ),
+    "xlm-roberta-xl": dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64
+    ),
+    "bert": dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64
+    ),
     "distilbert": dict(dim=16, hidden_dim=24, n_layers=1, n_heads=2, max_position_embeddings=64),
-    "modernbert": dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64),
+    "modernbert": dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64
+    ),
 }
 
 

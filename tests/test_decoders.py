@@ -103,7 +103,9 @@ def test_lowest_breaks_ties_leftmost_and_counts_exactly():
     score = torch.tensor([[1.0, 1.0, 1.0, 0.5]])
     pool = torch.tensor([[True, True, True, True]])
     assert lowest(score, pool, torch.tensor([2])).tolist() == [[True, False, False, True]]
-    assert lowest(score, pool & torch.tensor([[True, True, True, False]]), torch.tensor([2])).tolist() == [[True, True, False, False]]
+    assert lowest(score, pool & torch.tensor([[True, True, True, False]]), torch.tensor([2])).tolist() == [
+        [True, True, False, False]
+    ]
 
 
 def test_masked_after_ends_at_zero_and_never_rises():
@@ -125,7 +127,9 @@ def test_length_classes_at_both_ends_and_barred_zero():
     logits[0, 0], logits[0, 1], logits[1, 5] = 5.0, 4.0, 5.0
     lengths, logprob = top_lengths(logits, 2, torch.tensor([5, 3]))
     assert lengths[0, 0] == 1 and lengths[1, 0] <= 3 and (logprob[:, 0] <= 0).all()
-    assert float(length_loss_sum(torch.zeros(3, 6), torch.tensor([0, 5, 99]))) == pytest.approx(3 * torch.tensor(6.0).log().item())
+    assert float(length_loss_sum(torch.zeros(3, 6), torch.tensor([0, 5, 99]))) == pytest.approx(
+        3 * torch.tensor(6.0).log().item()
+    )
 
 
 def test_predicted_lengths_do_not_depend_on_the_batch(backbone):

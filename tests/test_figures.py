@@ -43,9 +43,7 @@ def test_main_figure_has_a_panel_per_group_and_a_chance_line_where_there_is_one(
     panels = [axes for axes in figure.axes if axes.get_visible()]
     titles = {axes.get_title(loc="left"): axes for axes in panels}
     assert len(titles) == 12
-    dashed = {
-        title for title, axes in titles.items() if any(line.get_linestyle() == "--" for line in axes.lines)
-    }
+    dashed = {title for title, axes in titles.items() if any(line.get_linestyle() == "--" for line in axes.lines)}
     assert dashed == {
         "Held-in cls",
         "New prompt cls",
@@ -68,9 +66,7 @@ def test_pareto_labels_hide_neither_each_other_nor_points(made):
         assert len(boxes) == 7
         assert all(overlap(a, b) == 0 for a, b in itertools.combinations(boxes, 2))
         area = panel.get_window_extent(renderer).extents
-        assert all(
-            overlap(box, area) == pytest.approx((box[2] - box[0]) * (box[3] - box[1])) for box in boxes
-        )
+        assert all(overlap(box, area) == pytest.approx((box[2] - box[0]) * (box[3] - box[1])) for box in boxes)
         markers = [line for line in panel.lines if line.get_marker() not in ("None", None, "")]
         points = [panel.transData.transform(line.get_xydata()[0]) for line in markers]
         assert len(points) == 7
@@ -103,7 +99,5 @@ def test_colours_and_markers_tell_paradigms_apart(made):
     from reports.figures import paradigm_styles
 
     styles = paradigm_styles(made[0])
-    assert (
-        len({colour for colour, _ in styles.values()}) == len({marker for _, marker in styles.values()}) == 4
-    )
+    assert len({colour for colour, _ in styles.values()}) == len({marker for _, marker in styles.values()}) == 4
     assert all(re.fullmatch(r"#[0-9A-F]{6}", colour) for colour, _ in styles.values())

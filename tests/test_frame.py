@@ -44,11 +44,7 @@ def test_item_frame_has_one_row_per_run_item_and_metric(made):
     assert results.missing == () and len(results.runs) == 2 * (12 + 12 + 3 + 4 + 4)
     nli = results.of("decoder_it", "main", "mini_nli", "acc")
     assert nli is not None and len(nli) == 2 * 18 and set(nli["seed"]) == {0, 1}
-    assert (
-        set(nli["chance"]) == {1 / 3}
-        and set(nli["kind"]) == {"exact"}
-        and set(nli["label"]) == {"Decoder IT"}
-    )
+    assert set(nli["chance"]) == {1 / 3} and set(nli["kind"]) == {"exact"} and set(nli["label"]) == {"Decoder IT"}
     assert set(nli["language"]) == set(synthetic.LANGUAGES) and set(nli["world_task"]) == {"nli"}
     retell = results.of("decoder_it", "main", "mini_retell", "token_f1")
     assert retell is not None and bool(np.isnan(retell["chance"].to_numpy(float)).all())
@@ -74,9 +70,7 @@ def test_item_values_are_those_of_the_samples(made):
 def test_runs_frame_carries_costs(made):
     suite, root, tasks = made
     frame = runs_frame(load_results(suite, root, tasks))
-    row = frame[
-        (frame.system == "instruct_xmlr") & (frame.evaluation == "pll") & (frame.task == "mini_copa")
-    ].iloc[0]
+    row = frame[(frame.system == "instruct_xmlr") & (frame.evaluation == "pll") & (frame.task == "mini_copa")].iloc[0]
     assert (row["n_items"], row["n_rows"], row["kind"]) == (18, 18 * 2 * 5, "pseudo")
     assert len(frame) == 70
 

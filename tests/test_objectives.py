@@ -1,6 +1,7 @@
 """Objectives: log V on uniform logits, which tokens carry loss, the law of each corruption."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,11 @@ def zeroed(network):
 
 
 def objective_of(name, tokenizer, layout=None, **settings):
-    context = {"ids": special(tokenizer), "layout": layout} if layout else {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
+    context = (
+        {"ids": special(tokenizer), "layout": layout}
+        if layout
+        else {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
+    )
     return make_objective(name, settings, **context)
 
 
@@ -44,30 +49,38 @@ def divided(sums):
 @pytest.mark.parametrize("family,shape", [("llama", LLAMA), ("bloom", dict(hidden_size=16, n_layer=1, n_head=2))])
 def test_uniform_causal_loss_is_log_vocabulary(tokenizer, family, shape, settings):
     network = zeroed(build_network(BackboneSpec(family=family, shape=shape), "causal", tokenizer, 0))
-    objective = objective_of("causal", tokenizer, **settings)
-    assert divided(objective.loss(network, objective.collate(EXAMPLES), rng())) == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
+    objective: Any = objective_of("causal", tokenizer, **settings)
+    assert divided(objective.loss(network, objective.collate(EXAMPLES), rng())) == pytest.approx(
+        math.log(len(tokenizer)), rel=1e-5
+    )
 
 
 def test_uniform_seq2seq_loss_is_log_vocabulary(tokenizer):
     network = zeroed(build_network(BackboneSpec(family="mt5", shape=MT5), "seq2seq", tokenizer, 0))
-    objective = objective_of("seq2seq", tokenizer)
-    assert divided(objective.loss(network, objective.collate(EXAMPLES), rng())) == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
+    objective: Any = objective_of("seq2seq", tokenizer)
+    assert divided(objective.loss(network, objective.collate(EXAMPLES), rng())) == pytest.approx(
+        math.log(len(tokenizer)), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["joint", "isolated"])
 def test_uniform_masked_loss_is_log_vocabulary(tokenizer, name):
     layout = Layout(name, target_position=0)
     backbone = MaskedBackbone(zeroed(masked_network(tokenizer)), special(tokenizer), layout, 90)
-    objective = objective_of("masked", tokenizer, layout)
-    assert divided(objective.loss(backbone, objective.collate(EXAMPLES), rng())) == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
+    objective: Any = objective_of("masked", tokenizer, layout)
+    assert divided(objective.loss(backbone, objective.collate(EXAMPLES), rng())) == pytest.approx(
+        math.log(len(tokenizer)), rel=1e-5
+    )
 
 
-@pytest.mark.parametrize("weighting,expected", [("elbo", 1.0), ("linear", sum((51 - t) * t / 50 for t in range(1, 51)) / 50)])
+@pytest.mark.parametrize(
+    "weighting,expected", [("elbo", 1.0), ("linear", sum((51 - t) * t / 50 for t in range(1, 51)) / 50)]
+)
 def test_uniform_diffusion_loss_is_log_vocabulary_in_expectation(tokenizer, weighting, expected):
     # E[Σ_masked w(t)/n] = E[w(t)·t/T]: T/t·t/T = 1 for the ELBO weight, the mean of (T − t + 1)·t/T for the linear one
     layout = Layout()
     backbone = MaskedBackbone(zeroed(masked_network(tokenizer)), special(tokenizer), layout, 90)
-    objective = objective_of("diffusion", tokenizer, layout, weighting=weighting)
+    objective: Any = objective_of("diffusion", tokenizer, layout, weighting=weighting)
     batch = objective.collate([EXAMPLES[1]] * 64)
     losses = [divided(objective.loss(backbone, batch, rng(seed))) for seed in range(60)]
     mean, spread = sum(losses) / 60, torch.tensor(losses).std().item() / 60**0.5
@@ -75,8 +88,10 @@ def test_uniform_diffusion_loss_is_log_vocabulary_in_expectation(tokenizer, weig
 
 
 def test_causal_loss_equals_the_networks_own(tokenizer):
-    network = build_network(BackboneSpec(family="llama", shape=LLAMA, initializer_std=0.3), "causal", tokenizer, 0).eval()
-    objective = objective_of("causal", tokenizer)
+    network = build_network(
+        BackboneSpec(family="llama", shape=LLAMA, initializer_std=0.3), "causal", tokenizer, 0
+    ).eval()
+    objective: Any = objective_of("causal", tokenizer)
     batch = objective.collate(EXAMPLES)
     labels = batch["tokens_BT"].masked_fill(batch["weight_BT"] == 0, -100)
     own = network(input_ids=batch["tokens_BT"], attention_mask=batch["attend_BT"], labels=labels).loss
@@ -86,7 +101,7 @@ def test_causal_loss_equals_the_networks_own(tokenizer):
 @pytest.mark.parametrize("family", ["mt5", "t5"])
 def test_seq2seq_loss_equals_the_networks_own(tokenizer, family):
     network = build_network(BackboneSpec(family=family, shape=MT5), "seq2seq", tokenizer, 0).eval()
-    objective = objective_of("seq2seq", tokenizer, normalise="token")
+    objective: Any = objective_of("seq2seq", tokenizer, normalise="token")
     batch = objective.collate(EXAMPLES)
     labels = batch["target_BT"].masked_fill(batch["weight_BT"] == 0, -100)
     own = network(input_ids=batch["prompt_BS"], attention_mask=batch["attend_BS"], labels=labels).loss
@@ -95,7 +110,9 @@ def test_seq2seq_loss_equals_the_networks_own(tokenizer, family):
 
 def test_it_and_im_differ_in_exactly_the_instruction_tokens(tokenizer):
     tulu = encode([{"inputs": "red cat", "targets": "blue dog"}], tokenizer, "tulu", 90).examples
-    it, im = (objective_of("causal", tokenizer, instruction_loss=flag).collate(tulu)["weight_BT"][0] for flag in (False, True))
+    it, im = (
+        objective_of("causal", tokenizer, instruction_loss=flag).collate(tulu)["weight_BT"][0] for flag in (False, True)
+    )
     prompt = len(tulu[0].prompt)
     different = (it != im).nonzero().squeeze(1).tolist()
     text = tokenizer.decode([tulu[0].prompt[i] for i in different])
@@ -110,7 +127,7 @@ def test_example_normalisation_weighs_every_example_the_same(tokenizer):
 
 def test_masked_counts_are_uniform_and_only_in_the_target(tokenizer):
     layout = Layout("isolated", target_position=0)
-    objective = objective_of("masked", tokenizer, layout, prompt_noise=0.5)
+    objective: Any = objective_of("masked", tokenizer, layout, prompt_noise=0.5)
     clean = Canvas(**objective.collate([EXAMPLES[1]] * 4000))
     noised, hidden = objective.corrupt(clean, rng())
     counts = hidden.sum(1).bincount(minlength=5)[1:].float() / 4000
@@ -124,7 +141,7 @@ def test_masked_counts_are_uniform_and_only_in_the_target(tokenizer):
 
 def test_coupled_draws_are_nested_and_have_the_right_rate(tokenizer):
     layout = Layout()
-    objective = objective_of("diffusion", tokenizer, layout)
+    objective: Any = objective_of("diffusion", tokenizer, layout)
     clean = Canvas(**objective.collate([EXAMPLES[1]] * 5000))
     maskable = clean.target_BT | clean.eos_BT
     steps, hidden = objective.draw(maskable, rng())
@@ -139,13 +156,17 @@ def test_coupled_draws_are_nested_and_have_the_right_rate(tokenizer):
 def test_smoothing_adds_the_mean_over_the_vocabulary():
     logits = torch.tensor([[1.0, 2.0, 3.0]])
     nll = -logits.log_softmax(-1)[0]
-    assert float(smoothed_nll(logits, torch.tensor([0]), 0.1)[0]) == pytest.approx(float(0.9 * nll[0] + 0.1 * nll.mean()))
+    assert float(smoothed_nll(logits, torch.tensor([0]), 0.1)[0]) == pytest.approx(
+        float(0.9 * nll[0] + 0.1 * nll.mean())
+    )
 
 
 def test_a_joint_layouts_length_head_cannot_see_the_answer(tokenizer):
     layout = Layout("joint", target_position=0)
-    backbone = MaskedBackbone(masked_network(tokenizer), special(tokenizer), layout, 90, make_length_head("pooled_embedding", 16, 20))
-    objective = objective_of("masked", tokenizer, layout, prompt_noise=0.0)
+    backbone = MaskedBackbone(
+        masked_network(tokenizer), special(tokenizer), layout, 90, make_length_head("pooled_embedding", 16, 20)
+    )
+    objective: Any = objective_of("masked", tokenizer, layout, prompt_noise=0.0)
     same_prompt = [Example((20, 21), (30,) * n, (True, True)) for n in (1, 7)]
     seen = []
     plain = backbone.length_logits

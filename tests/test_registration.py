@@ -72,10 +72,7 @@ def test_an_unknown_task_gets_the_nearest_names():
     said = registration.explain_unknown_task("xp3_helout")
     assert said.startswith("unknown task 'xp3_helout'. Did you mean xp3_heldout")
     assert "hellaswag" in registration.explain_unknown_task("helaswag", stock=["hellaswag"])
-    assert (
-        registration.explain_unknown_task("qqqq")
-        == "unknown task 'qqqq'. `lm_eval ls tasks` lists all of them."
-    )
+    assert registration.explain_unknown_task("qqqq") == "unknown task 'qqqq'. `lm_eval ls tasks` lists all of them."
 
 
 def test_the_wheel_s_folder_comes_first(monkeypatch, tmp_path):
@@ -182,7 +179,5 @@ def test_lm_evals_advice_about_metadata_is_dropped():
     def record(text):
         return logging.LogRecord("lm_eval.api.task", logging.WARNING, "", 0, text, None, None)
 
-    assert not registration._worth_saying(
-        record("mini_nli: Custom kwargs can be passed to `--metadata` in console")
-    )
+    assert not registration._worth_saying(record("mini_nli: Custom kwargs can be passed to `--metadata` in console"))
     assert registration._worth_saying(record("num_fewshot > 0 but fewshot_split is None"))

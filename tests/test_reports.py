@@ -44,9 +44,7 @@ def run(command: str, base: Path, *more: str) -> int:
 
 def test_build_writes_every_file_and_prints_the_report(made, capsys):
     root = made / "results/toy"
-    before = {
-        path: path.read_bytes() for folder in ("tables", "figures") for path in (root / folder).iterdir()
-    }
+    before = {path: path.read_bytes() for folder in ("tables", "figures") for path in (root / folder).iterdir()}
     names = {path.relative_to(root).as_posix() for path in before}
     tables = ("main", "main_detail", "language", "ablation", "estimators", "lengths", "speed")
     figures = {f"figures/{name}.{kind}" for name in ("main", "pareto") for kind in ("png", "pdf")}
@@ -100,11 +98,7 @@ def test_explain_walks_from_cell_to_corpus(made, capsys):
         folder = root / f"runs/decoder_im-{seed}/main/mini_nli"
         assert f"runs/decoder_im-{seed}/main/mini_nli" in out and sha256_file(folder / "samples.jsonl") in out
         assert sha256_file(root / f"checkpoints/decoder_im-{seed}/model.safetensors") in out
-    assert (
-        "recipe id" in out
-        and sha256_file(root / "corpus/manifest.json") in out
-        and "the one trained on" in out
-    )
+    assert "recipe id" in out and sha256_file(root / "corpus/manifest.json") in out and "the one trained on" in out
     assert all(re.match(r" *[^:]+: ", line) for line in out.splitlines())
 
 
@@ -172,9 +166,7 @@ def test_an_incomplete_suite_says_what_fills_it(copied, capsys):
     assert run("build", copied) == 0
     text = (copied / "results/toy/report.md").read_text()
     assert "23 runs are missing" in text.replace("**", "") and "`make tables SUITE=toy`" in text
-    row = next(
-        line for line in text.split("## Main results")[1].splitlines() if line.startswith("| Instruct-XMLR")
-    )
+    row = next(line for line in text.split("## Main results")[1].splitlines() if line.startswith("| Instruct-XMLR"))
     assert row.count("—") == 12 and " 0.0" not in row
     capsys.readouterr()
     assert run("explain", copied, "main/instruct_xmlr/nli") == 0

@@ -61,7 +61,12 @@ def test_sampled_any_order_is_unbiased_and_its_error_bar_honest(backbone):
     assert abs(values.mean() - exact.logprob) < 3.5 * values.std(ddof=1) / len(values) ** 0.5
     mean_se = np.mean([s.stderr for s in scored])
     assert 0.7 < mean_se / values.std(ddof=1) < 1.4
-    few = np.array([score_all(make_scorer("any_order", rows=4, seed=s), [item], RowEngine(backbone))[0].logprob for s in range(300)])
+    few = np.array(
+        [
+            score_all(make_scorer("any_order", rows=4, seed=s), [item], RowEngine(backbone))[0].logprob
+            for s in range(300)
+        ]
+    )
     assert abs(few.mean() - exact.logprob) < 3.5 * few.std(ddof=1) / len(few) ** 0.5
 
 
@@ -95,7 +100,11 @@ def test_greedy_flag_is_the_parallel_argmax(backbone):
     with torch.no_grad():
         best = backbone.logits_at(backbone.hidden(canvas), canvas.target_BT).argmax(-1).tolist()
     other = [best[0], best[1], (best[2] + 1) % 300]
-    scored = score_all(make_scorer("one_pass", rows=1, seed=0), [Item(prompt, tuple(best)), Item(prompt, tuple(other))], RowEngine(backbone))
+    scored = score_all(
+        make_scorer("one_pass", rows=1, seed=0),
+        [Item(prompt, tuple(best)), Item(prompt, tuple(other))],
+        RowEngine(backbone),
+    )
     assert [s.greedy for s in scored] == [True, False]
 
 
@@ -109,7 +118,9 @@ def test_unknown_scorer_names_the_nearest():
 def test_broken_network_is_an_error_not_a_number(backbone, monkeypatch):
     from harness.rows import ScoringError
 
-    monkeypatch.setattr(type(backbone), "logits_at", lambda self, h, where: torch.full((int(where.sum()), 330), float("nan")))
+    monkeypatch.setattr(
+        type(backbone), "logits_at", lambda self, h, where: torch.full((int(where.sum()), 330), float("nan"))
+    )
     with pytest.raises(ScoringError, match="NaN"):
         score_all(make_scorer("pll", rows=1, seed=0), items(1), RowEngine(backbone))
 

@@ -148,10 +148,7 @@ def test_false_positives_under_chance_stay_below_five_percent():
     rng = np.random.default_rng(5)
     tables, hits, cells = 400, 0, 0
     for _ in range(tables):
-        p = [
-            st.above_chance((rng.random((200, 2)) < 1 / 3).astype(float), np.full(200, 1 / 3))
-            for _ in range(6)
-        ]
+        p = [st.above_chance((rng.random((200, 2)) < 1 / 3).astype(float), np.full(200, 1 / 3)) for _ in range(6)]
         cells += sum(value <= 0.05 for value in p)
         hits += min(st.holm(p)) <= 0.05
     assert cells / (6 * tables) <= 0.05

@@ -30,7 +30,15 @@ def test_every_recipe_loads(path):
 
 def test_mini_recipes_are_matched():
     mini = [load_recipe(path) for path in RECIPES if path.parent.name == "mini"]
-    assert len({(r.training.steps, r.training.batch_size, r.training.bucket_batches, r.mixture, r.training.max_length) for r in mini}) == 1
+    assert (
+        len(
+            {
+                (r.training.steps, r.training.batch_size, r.training.bucket_batches, r.mixture, r.training.max_length)
+                for r in mini
+            }
+        )
+        == 1
+    )
 
 
 def test_unknown_names_get_the_nearest(tmp_path):
@@ -61,7 +69,11 @@ def test_recipe_id_follows_what_can_change_the_weights():
 def test_batches_are_the_same_for_all_and_cover_everything():
     lengths = [(7 * i) % 31 for i in range(1000)]
     plan = list(BatchPlan(lengths, 10, 150, seed=1, window=5))
-    assert plan == list(BatchPlan(lengths, 10, 150, seed=1, window=5)) != list(BatchPlan(lengths, 10, 150, seed=2, window=5))
+    assert (
+        plan
+        == list(BatchPlan(lengths, 10, 150, seed=1, window=5))
+        != list(BatchPlan(lengths, 10, 150, seed=2, window=5))
+    )
     assert sorted(i for batch in plan[:100] for i in batch) == list(range(1000))
     spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in plan]
     assert sum(spread) / len(spread) < 10  # bucketed: a random batch of ten would spread over about 25

@@ -62,9 +62,7 @@ def test_main_cell_is_the_mean_over_seeds_of_item_means(results, tables):
     assert (cell.facts["low"], cell.facts["high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
     assert cell.facts["seed_sd"] == pytest.approx(100 * y.mean(0).std(ddof=1))
     assert cell.facts["n_items"] == 24 and len(cell.runs) == 2
-    assert cell.text.startswith(
-        f"{cell.value:.1f} ± {cell.facts['stderr']:.1f} ({cell.facts['seed_sd']:.1f})"
-    )
+    assert cell.text.startswith(f"{cell.value:.1f} ± {cell.facts['stderr']:.1f} ({cell.facts['seed_sd']:.1f})")
 
 
 def test_the_same_cell_has_the_same_error_in_every_table(tables):
@@ -157,9 +155,7 @@ def test_estimators_show_cost_kind_and_agreement(results, tables):
 def test_oracle_rows_are_marked_and_explained(tables):
     table = tables["lengths"]
     marked = {row.key: row.labels[1].endswith("†") for row in table.rows if ":" in row.key}
-    assert marked == {
-        f"{s}:{e}": e == "oracle_length" for s in synthetic.PARALLEL for e in ("main", "oracle_length")
-    }
+    assert marked == {f"{s}:{e}": e == "oracle_length" for s in synthetic.PARALLEL for e in ("main", "oracle_length")}
     assert any(note.startswith("†") for note in notes(table, "toy"))
 
 
@@ -189,9 +185,7 @@ def test_missing_runs_are_dashes_with_the_command_never_zero(made, tmp_path):
     text = to_markdown(tables["main"], suite.name)
     assert "— not run yet (`decoder_it-1/main/mini_nli`): `make tables SUITE=toy`" in text
     row = next(
-        line
-        for line in to_csv(tables["main"]).splitlines()
-        if line.startswith("main,decoder_it,") and ",nli," in line
+        line for line in to_csv(tables["main"]).splitlines() if line.startswith("main,decoder_it,") and ",nli," in line
     )
     assert set(row.split("NLI")[1]) == {","}
     assert "not measured yet" in to_markdown(tables["speed"], suite.name)

@@ -112,8 +112,7 @@ def test_generation_settings(manager):
 
 
 PROMPTS = {
-    "xp3_xnli_sw": "Take this as given: The cat sleeps. Does it then follow that "
-    '"An animal rests."? Yes, no or maybe?',
+    "xp3_xnli_sw": 'Take this as given: The cat sleeps. Does it then follow that "An animal rests."? Yes, no or maybe?',
     "xp3_xcopa_en": "Here is what happened: The glass fell. One of two sentences tells what came of it: "
     '"It broke." or "It sang." The right one is:',
     "xp3_xstorycloze_eu": "A story starts like this: Ann had a boat. It leaked. She found glue. "

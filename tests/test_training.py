@@ -56,7 +56,9 @@ def test_a_loss_that_is_not_a_number_stops_training(checkpoints, tmp_path):
 
     root = checkpoints["mt0"].parent
     recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=30)
-    wild = recipe.model_copy(update={"training": recipe.training.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})})
+    wild = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})}
+    )
     with pytest.raises(TrainingError, match="learning_rate"):
         train_checkpoint(wild, corpus=root / "corpus", tokenizer_path=str(root / "tokenizer"), out=tmp_path / "wild")
     assert not (tmp_path / "wild").exists()

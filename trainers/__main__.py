@@ -20,10 +20,15 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
     main_parser = argparse.ArgumentParser(
-        prog="python -m trainers", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m trainers",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    world = commands.add_parser("world", help="write the embedded six-language corpus (training records and evaluation items)")
+    world = commands.add_parser(
+        "world", help="write the embedded six-language corpus (training records and evaluation items)"
+    )
     from trainers import world as world_module
 
     world_module.add_arguments(world)
@@ -64,7 +69,9 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
     from trainers.recipe import MixtureSpec
 
     if arguments.vocabulary < 300:
-        raise ConfigError(f"--vocabulary {arguments.vocabulary}: at least 300 (256 bytes and the special tokens come first).")
+        raise ConfigError(
+            f"--vocabulary {arguments.vocabulary}: at least 300 (256 bytes and the special tokens come first)."
+        )
     records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
     train_tokenizer((f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out)
     print(f"tokenizer of {arguments.vocabulary} tokens written to {arguments.out}")
@@ -93,7 +100,10 @@ def _show(arguments: argparse.Namespace) -> None:
 
     from trainers.recipe import load_recipe
 
-    print(yaml.safe_dump(load_recipe(arguments.recipe).model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+    print(
+        yaml.safe_dump(load_recipe(arguments.recipe).model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        end="",
+    )
 
 
 def _quiet_libraries() -> None:

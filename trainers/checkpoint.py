@@ -13,7 +13,16 @@ from safetensors.torch import save_file
 from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE, MaskedBackbone, special_ids, usable_length
 from harness.canvas import Layout
 from harness.lengths import make_length_head
-from harness.records import CheckpointRecord, RecordError, git_state, now, package_versions, read_checkpoint, seal, sha256_file
+from harness.records import (
+    CheckpointRecord,
+    RecordError,
+    git_state,
+    now,
+    package_versions,
+    read_checkpoint,
+    seal,
+    sha256_file,
+)
 from harness.suites import ConfigError
 from trainers.encode import Example, encode
 from trainers.mixture import BatchPlan, digests, read_records, training_files
@@ -40,13 +49,26 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
         return finished
     started = time.monotonic()
     tokenizer = load_tokenizer(tokenizer_path or recipe.backbone.pretrained or "", recipe.backbone.revision)
-    encoded = encode(read_records(files, recipe.mixture.records), tokenizer, recipe.template, recipe.training.max_length)
+    encoded = encode(
+        read_records(files, recipe.mixture.records), tokenizer, recipe.template, recipe.training.max_length
+    )
     network = build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
     trained, objective, backbone = _assemble(recipe, network, tokenizer)
     plan = _plan(recipe, encoded.examples, recipe.training.batch_size, recipe.training.steps)
     module = ObjectiveModule(backbone or network, objective, trained)
     what = f"train {recipe.name} (seed {recipe.seed})"
-    history = _staged("main", run_training(module, objective, encoded.examples, plan, seed=recipe.seed, what=what, **optimiser_arguments(recipe.training)))
+    history = _staged(
+        "main",
+        run_training(
+            module,
+            objective,
+            encoded.examples,
+            plan,
+            seed=recipe.seed,
+            what=what,
+            **optimiser_arguments(recipe.training),
+        ),
+    )
     if recipe.length is not None and recipe.length.steps:
         history += _staged("length", _train_length(recipe, backbone, encoded.examples, what))  # type: ignore[arg-type]
     seen = [encoded.examples[index] for batch in plan for index in batch]
@@ -121,7 +143,9 @@ def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Examp
     objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
     backbone.model.requires_grad_(False)
     module = ObjectiveModule(backbone, objective, backbone.length_head)
-    plan = BatchPlan([len(e.prompt) for e in examples], spec.batch_size, spec.steps, recipe.seed + 1, recipe.training.bucket_batches)
+    plan = BatchPlan(
+        [len(e.prompt) for e in examples], spec.batch_size, spec.steps, recipe.seed + 1, recipe.training.bucket_batches
+    )
     options = optimiser_arguments(recipe.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
     options.update(neftune_noise_alpha=None, gradient_accumulation_steps=1)
     return run_training(module, objective, examples, plan, seed=recipe.seed, what=f"{what}, length stage", **options)
@@ -137,7 +161,9 @@ def _staged(stage: str, rows: list[dict]) -> list[dict]:
     return [{"stage": stage, **row} for row in rows]
 
 
-def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, record: dict, started: float) -> CheckpointRecord:
+def _write(
+    out: Path, recipe: Recipe, network, backbone, tokenizer, history, record: dict, started: float
+) -> CheckpointRecord:
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -150,7 +176,9 @@ def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, rec
         network.to(dtype=torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16)
         network.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        (partial / RECIPE_FILE).write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        (partial / RECIPE_FILE).write_text(
+            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        )
         write_log(history, partial / "training.csv")
         files = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
         sealed = CheckpointRecord(**record, seconds=round(time.monotonic() - started, 2), files=files)
@@ -158,7 +186,9 @@ def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, rec
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     except OSError as error:
-        raise RecordError(f"cannot write the checkpoint to {out}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise RecordError(
+            f"cannot write the checkpoint to {out}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
     return sealed
 
 

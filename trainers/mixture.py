@@ -22,9 +22,13 @@ def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
     """
     if spec.source == "embedded":
         if corpus is None:
-            raise ConfigError("this recipe trains on the embedded corpus: name it with --corpus DIR (made by python -m trainers world).")
+            raise ConfigError(
+                "this recipe trains on the embedded corpus: name it with --corpus DIR (made by python -m trainers world)."
+            )
         if not (corpus / MANIFEST).is_file():
-            raise ConfigError(f"{corpus} has no {MANIFEST}: the corpus is not finished. Make it with python -m trainers world --out {corpus}")
+            raise ConfigError(
+                f"{corpus} has no {MANIFEST}: the corpus is not finished. Make it with python -m trainers world --out {corpus}"
+            )
         return [corpus / "train.jsonl"]
     files = [Path(name) for name in spec.files]
     for path in files:

@@ -9,7 +9,13 @@ import torch
 from harness.suites import ConfigError
 from trainers.recipe import BackboneSpec
 
-SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+SPECIAL_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
 MODEL_MAX_LENGTH = 256
 
 
@@ -26,7 +32,10 @@ def train_tokenizer(texts, vocabulary: int, out: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS.values()), initial_alphabet=sorted(alphabet), show_progress=False
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=sorted(alphabet),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MODEL_MAX_LENGTH, **SPECIAL_TOKENS)
@@ -62,11 +71,16 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
         try:
             return auto.from_pretrained(spec.pretrained, revision=spec.revision, use_safetensors=True)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}") from error
+            raise ConfigError(
+                f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
+            ) from error
     ids = {name: getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token")}
     try:
         config = AutoConfig.for_model(
-            spec.family, vocab_size=len(tokenizer), **{f"{name}_id": value for name, value in ids.items()}, **spec.shape
+            str(spec.family),
+            vocab_size=len(tokenizer),
+            **{f"{name}_id": value for name, value in ids.items()},
+            **spec.shape,
         )
         if kind == "seq2seq":
             config.decoder_start_token_id = tokenizer.pad_token_id
@@ -74,19 +88,32 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
             config.initializer_range = spec.initializer_std
         network = auto.from_config(config)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}") from error
-    if spec.position_scale != 1.0:
-        _scale_positions(network, spec.position_scale)
+        raise ConfigError(
+            f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}"
+        ) from error
+    if spec.position_scale != 1.0 or spec.position_init == "sinusoidal":
+        _initialise_positions(network, spec)
     return network
 
 
-def _scale_positions(network, scale: float) -> None:
-    scaled = [p for name, p in network.named_parameters() if "position_embeddings" in name]
-    if not scaled:
-        raise ConfigError(f"backbone.position_scale: {type(network).__name__} has no learned position embeddings to scale.")
-    with torch.no_grad():
-        for parameter in scaled:
-            parameter.mul_(scale)
+def _initialise_positions(network, spec: BackboneSpec) -> None:
+    """Scale learned position embeddings, or start them as sinusoids (Vaswani et al. 2017, §3.5)."""
+    tables = [p for name, p in network.named_parameters() if "position_embeddings" in name]
+    if not tables:
+        raise ConfigError(f"backbone: {type(network).__name__} has no learned position embeddings to initialise.")
+    for table in tables:
+        with torch.no_grad():
+            if spec.position_init == "sinusoidal":
+                std = float(network.get_input_embeddings().weight.std())
+                table.copy_(sinusoids(*table.shape, spec.position_base) * std * 2**0.5)
+            table.mul_(spec.position_scale)
+
+
+def sinusoids(positions: int, width: int, base: float) -> torch.Tensor:
+    """sin and cos of position / base^(2i/width), [positions, width], of variance 1/2."""
+    rate = base ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(positions).unsqueeze(1) * rate
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
 
 
 def count_parameters(network) -> tuple[int, int]:

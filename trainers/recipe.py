@@ -20,16 +20,20 @@ Scalar = str | int | float | bool | None
 class BackboneSpec(Frozen):
     """Where the network comes from: a hub id or folder (`pretrained`), or a shape of a transformers family.
 
-    `initializer_std` replaces the family's own; `position_scale` multiplies freshly drawn position embeddings (small
-    models read content before place with 0.2); both only when trained from scratch.
+    `initializer_std` replaces the family's own. `position_init: sinusoidal` starts learned position embeddings as
+    sinusoids of wavelengths 2π … 2π·`position_base` with the tokens' standard deviation times `position_scale`: a
+    pretrained network has long learnt that near positions are alike, a small one from scratch has no time to.
+    All of these only when trained from scratch.
     """
 
     family: str | None = None
     shape: dict[str, Any] = {}
     pretrained: str | None = None
     revision: str = "main"
-    initializer_std: float | None = Field(None, gt=0)
-    position_scale: float = Field(1.0, gt=0)
+    initializer_std: float | None = Field(default=None, gt=0)
+    position_scale: float = Field(default=1.0, gt=0)
+    position_init: Literal["random", "sinusoidal"] = "random"
+    position_base: float = Field(default=1000.0, gt=1)
 
     @model_validator(mode="after")
     def _one_origin(self) -> BackboneSpec:
@@ -42,7 +46,7 @@ class LayoutSpec(Frozen):
     """How a masked LM reads prompt and target; see harness.canvas.Layout."""
 
     name: Literal["joint", "isolated"] = "joint"
-    target_position: int | None = Field(None, ge=0)
+    target_position: int | None = Field(default=None, ge=0)
 
 
 class ObjectiveSpec(Frozen):
@@ -56,12 +60,12 @@ class LengthSpec(Frozen):
     """The length head and, with `steps` > 0, its own training stage on a frozen backbone."""
 
     kind: Literal["pooled_embedding", "transformer"]
-    classes: int = Field(64, ge=2)
-    heads: int = Field(2, ge=1)
+    classes: int = Field(default=64, ge=2)
+    heads: int = Field(default=2, ge=1)
     inner: int | None = None
-    steps: int = Field(0, ge=0)
-    learning_rate: float = Field(1e-3, gt=0)
-    batch_size: int = Field(32, ge=1)
+    steps: int = Field(default=0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=32, ge=1)
 
 
 class MixtureSpec(Frozen):
@@ -69,7 +73,7 @@ class MixtureSpec(Frozen):
 
     source: Literal["embedded", "jsonl"] = "embedded"
     files: tuple[str, ...] = ()
-    records: int | None = Field(None, ge=1)
+    records: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _files_named(self) -> MixtureSpec:
@@ -82,19 +86,19 @@ class TrainingSpec(Frozen):
     """Optimisation; `batch_size` counts examples per step over all processes and accumulation steps."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = "cosine"
-    warmup_steps: int = Field(100, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    beta1: float = Field(0.9, gt=0, lt=1)
-    beta2: float = Field(0.98, gt=0, lt=1)
-    clip: float = Field(1.0, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    beta1: float = Field(default=0.9, gt=0, lt=1)
+    beta2: float = Field(default=0.98, gt=0, lt=1)
+    clip: float = Field(default=1.0, ge=0)
     dtype: Literal["float32", "bfloat16"] = "float32"
-    neftune_alpha: float | None = Field(None, gt=0)
-    bucket_batches: int = Field(50, ge=1)
-    max_length: int = Field(160, ge=8)
-    accumulation: int = Field(1, ge=1)
+    neftune_alpha: float | None = Field(default=None, gt=0)
+    bucket_batches: int = Field(default=50, ge=1)
+    max_length: int = Field(default=160, ge=8)
+    accumulation: int = Field(default=1, ge=1)
 
 
 class Recipe(Frozen):
@@ -111,7 +115,7 @@ class Recipe(Frozen):
     template: str = "plain"
     mixture: MixtureSpec = MixtureSpec()
     training: TrainingSpec
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _known_names(self) -> Recipe:
@@ -123,7 +127,9 @@ class Recipe(Frozen):
             raise ValueError(unknown("template", self.template, list(TEMPLATES)))
         masked = OBJECTIVES[self.objective.name].family == "masked"
         if masked != (self.layout is not None):
-            raise ValueError(f"objective {self.objective.name} " + ("needs a layout" if masked else "has no layout: remove it"))
+            raise ValueError(
+                f"objective {self.objective.name} " + ("needs a layout" if masked else "has no layout: remove it")
+            )
         if self.length is not None and not masked:
             raise ValueError("length: only masked LMs have a length head")
         return self

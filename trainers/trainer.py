@@ -67,7 +67,9 @@ class ObjectiveTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the plan, collated by the objective."""
         loader = DataLoader(
-            self.train_dataset, batch_sampler=self.plan, collate_fn=lambda examples: {"batch": self.objective.collate(examples)}
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self.plan,
+            collate_fn=lambda examples: {"batch": self.objective.collate(examples)},
         )
         return self.accelerator.prepare(loader)
 
@@ -105,7 +107,14 @@ class _Bar(TrainerCallback):
 
 
 def run_training(
-    module: ObjectiveModule, objective: Objective, examples: Sequence[Example], plan: BatchPlan, *, seed: int, what: str, **options
+    module: ObjectiveModule,
+    objective: Objective,
+    examples: Sequence[Example],
+    plan: BatchPlan,
+    *,
+    seed: int,
+    what: str,
+    **options,
 ) -> list[dict]:
     """Train in place; returns the Trainer's log history (step, loss, learning_rate).
 
@@ -130,7 +139,9 @@ def run_training(
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
-def optimiser_arguments(training, rate: float | None = None, steps: int | None = None, batch: int | None = None) -> dict:
+def optimiser_arguments(
+    training, rate: float | None = None, steps: int | None = None, batch: int | None = None
+) -> dict:
     """A recipe's training section as `TrainingArguments`."""
     return {
         "max_steps": steps or training.steps,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
 import torch
-from lm_eval.models.huggingface import HFLM
+from lm_eval.models import huggingface
 
 from harness.adapters.base import Tally, newest_checkpoint, weights_digest
 from harness.backbones import BackboneError, checkpoint_record, explained
+
+HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
 
 
 class Autoregressive(HFLM):
@@ -35,13 +39,17 @@ class Autoregressive(HFLM):
 
         with explained(name):
             config = AutoConfig.from_pretrained(
-                name, revision=arguments.get("revision", "main"), trust_remote_code=bool(arguments.get("trust_remote_code", False))
+                name,
+                revision=arguments.get("revision", "main"),
+                trust_remote_code=bool(arguments.get("trust_remote_code", False)),
             )
         architecture = (config.architectures or [""])[0]
         masked, seq2seq = architecture.endswith("ForMaskedLM"), bool(config.is_encoder_decoder)
         if masked or seq2seq != (self.backend_name == "seq2seq"):
             right = "nar_xlmr or diffusion_xlmr" if masked else "encdec" if seq2seq else "ar"
-            raise BackboneError(f"'{name}' is a {architecture or config.model_type}: use --model {right}, not {self.adapter}.")
+            raise BackboneError(
+                f"'{name}' is a {architecture or config.model_type}: use --model {right}, not {self.adapter}."
+            )
 
     def configure(self, **changes) -> None:
         """No settings: greedy decoding with the KV cache, and the exact likelihood."""
@@ -52,7 +60,9 @@ class Autoregressive(HFLM):
         """HFLM's scores, counted; the context is cut from the left where it does not fit."""
         for (context, continuation), context_ids, target_ids in requests:
             if not target_ids:
-                raise BackboneError(f"the continuation {continuation!r} after {context[-40:]!r} is empty; give every choice a text.")
+                raise BackboneError(
+                    f"the continuation {continuation!r} after {context[-40:]!r} is empty; give every choice a text."
+                )
             length = len(context_ids) + (0 if self.backend == "seq2seq" else len(target_ids) - 1)
             self.tally.truncated += length > self.max_length
         scored = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
 import torch
@@ -136,7 +137,9 @@ class MaskedLM(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The conversation in the tokenizer's own chat template."""
-        return self.tokenizer.apply_chat_template(chat_history, tokenize=False, add_generation_prompt=add_generation_prompt)  # type: ignore[attr-defined]
+        return self.tokenizer.apply_chat_template(
+            chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
 
     def get_model_info(self) -> dict:
         """What lm-eval writes into its results beside the model's name."""
@@ -175,7 +178,7 @@ class MaskedLM(LM):
         items, owner = [], []
         room = self.max_length - self.backbone.layout.overhead
         for index, request in enumerate(requests):
-            tokens = self._ids(request.args[0])
+            tokens = self._ids(arguments_of(request)[0])
             if not tokens:
                 raise ScoringError(f"{_where(request)}: the text to score is empty.")
             for window in get_rolling_token_windows(tokens, self.backbone.ids.bos, room, 1):
@@ -193,7 +196,9 @@ class MaskedLM(LM):
     def _score(self, items: Sequence[Item], what: str, quiet: bool) -> list[Scored]:
         scorer = make_scorer(self.settings.scorer, rows=self.settings.rows, seed=self.settings.seed)
         engine = RowEngine(self.backbone, self.batch_size)
-        with bar(total=0, what=f"{self.adapter} {what} ({self.settings.scorer})", unit="rows", quiet=quiet or self.rank != 0) as progress:
+        with bar(
+            total=0, what=f"{self.adapter} {what} ({self.settings.scorer})", unit="rows", quiet=quiet or self.rank != 0
+        ) as progress:
 
             def advance(done: int, more: int) -> None:
                 progress.total += more
@@ -207,7 +212,7 @@ class MaskedLM(LM):
         return scored
 
     def _encode(self, request: Instance) -> Item:
-        context, continuation = request.args
+        context, continuation = arguments_of(request)
         stripped = context.rstrip(" ")
         continuation = context[len(stripped) :] + continuation
         target = self._ids(continuation)
@@ -225,7 +230,7 @@ class MaskedLM(LM):
         return Item(tuple(self._left_truncated(prompt, room)), tuple(target))
 
     def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _left_truncated(self, prompt: list[int], room: int) -> list[int]:
         if len(prompt) <= room:
@@ -241,7 +246,9 @@ class MaskedLM(LM):
         order = sorted(range(len(jobs)), key=lambda index: (str(jobs[index].settings), -len(jobs[index].prompt)))
         answers = [""] * len(jobs)
         size = self.batch_size or 64
-        with bar(total=len(jobs), what=f"{self.adapter} writing", unit="answers", quiet=disable_tqdm or self.rank != 0) as progress:
+        with bar(
+            total=len(jobs), what=f"{self.adapter} writing", unit="answers", quiet=disable_tqdm or self.rank != 0
+        ) as progress:
             at = 0
             while at < len(order):
                 first = jobs[order[at]].settings
@@ -255,8 +262,8 @@ class MaskedLM(LM):
         return answers
 
     def _job(self, request: Instance) -> _Job:
-        context, given = request.args
-        arguments = normalize_gen_kwargs(dict(given), self.settings.max_gen_toks)
+        context, given = arguments_of(request)
+        arguments: dict[str, Any] = {**normalize_gen_kwargs(dict(given), self.settings.max_gen_toks)}
         until = tuple(handle_stop_sequences(arguments.get("until"), eos=None))
         known = set(asdict(self.settings)) - {"max_gen_toks"}
         changes = {key: value for key, value in arguments.items() if key in known}
@@ -264,7 +271,9 @@ class MaskedLM(LM):
         settings = self.settings.changed(changes)
         room = self.max_length - self.backbone.layout.overhead
         if settings.max_gen_toks >= room:
-            raise ScoringError(f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens.")
+            raise ScoringError(
+                f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
+            )
         prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
         oracle = self._reference_length(request) if settings.length == "oracle" else None
         return _Job(tuple(prompt), settings, until, oracle)
@@ -273,14 +282,16 @@ class MaskedLM(LM):
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
         doc = request.doc or {}
         if not isinstance(doc.get("targets"), str):
-            raise ValueError(f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed.")
+            raise ValueError(
+                f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
+            )
         return len(self._ids(" " + doc["targets"]))
 
     def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
         tokens = self.decode_tokens([job.prompt for job in jobs], settings, [job.oracle for job in jobs])
         texts = []
         for job, ids in zip(jobs, tokens, strict=True):
-            text = self.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[attr-defined]
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
             for stop in job.until:
                 text = text.split(stop)[0] if stop else text
             texts.append(text)
@@ -291,12 +302,16 @@ class MaskedLM(LM):
     ) -> list[list[int]]:
         """Answer tokens (nothing after eos) of a batch of prompts under `settings`; one batch, all beams together."""
         if settings.length == "predicted":
-            lengths = predicted_lengths(self.backbone, prompts, settings.length_beam, [settings.max_gen_toks] * len(prompts))
+            lengths = predicted_lengths(
+                self.backbone, prompts, settings.length_beam, [settings.max_gen_toks] * len(prompts)
+            )
         elif settings.length == "oracle":
             lengths = [[min(n or 1, settings.max_gen_toks)] for n in oracle]
         else:
             lengths = [[settings.max_gen_toks]] * len(prompts)
-        pairs = [(list(prompts[row]), [self.backbone.ids.mask] * n) for row, options in enumerate(lengths) for n in options]
+        pairs = [
+            (list(prompts[row]), [self.backbone.ids.mask] * n) for row, options in enumerate(lengths) for n in options
+        ]
         owner = [row for row, options in enumerate(lengths) for _ in options]
         decoded = self._decode(pairs, settings)
         best: dict[int, tuple[float, int]] = {}
@@ -308,7 +323,11 @@ class MaskedLM(LM):
     def _decode(self, pairs: list, settings: MaskedSettings) -> _Beams:
         canvas = self.backbone.layout.pack(pairs, self.backbone.ids).to(self.backbone.device)
         canvas = masked_canvas(canvas, self.backbone.ids.mask)
-        extra = {"schedule": settings.schedule, "condition": settings.condition} if settings.decoder == "reparameterized" else {}
+        extra = (
+            {"schedule": settings.schedule, "condition": settings.condition}
+            if settings.decoder == "reparameterized"
+            else {}
+        )
         decoded: Decoded = get_decoder(settings.decoder)(self.backbone, canvas, settings.steps, None, **extra)
         self.tally.forward_passes += int(decoded.forward_passes_B.sum())
         rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
@@ -324,7 +343,8 @@ class MaskedLM(LM):
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor of every process, concatenated."""
-        return tensor if self.accelerator is None else self.accelerator.gather(tensor)
+        gathered: Any = tensor if self.accelerator is None else self.accelerator.gather(tensor)
+        return gathered
 
     def gather_object(self, obj, dst: int = 0):
         """A list of every process's object on process `dst`, None elsewhere."""
@@ -356,6 +376,11 @@ class _Job:
 class _Beams:
     tokens: list[list[int]]
     mean: list[float]
+
+
+def arguments_of(request: Instance) -> Any:
+    """The request's arguments: (context, continuation), (text,) or (context, generation settings)."""
+    return request.args
 
 
 def _where(request: Instance) -> str:

@@ -63,5 +63,7 @@ def candidates(backbone: MaskedBackbone, canvas: Canvas, at_BT: torch.Tensor) ->
 def lowest(score_BT: torch.Tensor, pool_BT: torch.Tensor, count_B: torch.Tensor) -> torch.Tensor:
     """Exactly count_B positions of the pool with the lowest scores per row (ties: leftmost first), boolean [B, T]."""
     ranked = score_BT.masked_fill(~pool_BT, torch.inf).argsort(dim=1, stable=True)
-    rank_BT = torch.empty_like(ranked).scatter_(1, ranked, torch.arange(ranked.shape[1]).expand_as(ranked).to(ranked.device))
+    rank_BT = torch.empty_like(ranked).scatter_(
+        1, ranked, torch.arange(ranked.shape[1]).expand_as(ranked).to(ranked.device)
+    )
     return (rank_BT < count_B.unsqueeze(1)) & pool_BT

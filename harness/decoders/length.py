@@ -28,5 +28,8 @@ def predicted_lengths(
     canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
     logits = backbone.length_logits(backbone.hidden(canvas), canvas)
     lengths, logprobs = top_lengths(logits, beam, torch.tensor(list(limits), device=logits.device))
-    kept = [[int(n) for n, p in zip(row, ps, strict=True) if p > -torch.inf] for row, ps in zip(lengths, logprobs, strict=True)]
+    kept = [
+        [int(n) for n, p in zip(row, ps, strict=True) if p > -torch.inf]
+        for row, ps in zip(lengths, logprobs, strict=True)
+    ]
     return [row or [1] for row in kept]

@@ -21,7 +21,13 @@ class Causal:
     """Next-token loss on the roles asked for; projection to the vocabulary only where there is loss."""
 
     def __init__(
-        self, *, pad: int, eos: int, instruction_loss: bool = False, normalise: Literal["token", "example"] = "token", **_ids
+        self,
+        *,
+        pad: int,
+        eos: int,
+        instruction_loss: bool = False,
+        normalise: Literal["token", "example"] = "token",
+        **_ids,
     ):
         if normalise not in ("token", "example"):
             raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
@@ -30,7 +36,9 @@ class Causal:
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """tokens_BT, attend_BT, and weight_BT: the loss weight of each token as a prediction target."""
         rows = [[*e.prompt, *e.target, self.eos] for e in examples]
-        kept = [[self.instruction_loss and role for role in e.instruction] + [True] * (len(e.target) + 1) for e in examples]
+        kept = [
+            [self.instruction_loss and role for role in e.instruction] + [True] * (len(e.target) + 1) for e in examples
+        ]
         tokens_BT = pad_to(rows, self.pad)
         weight_BT = pad_to([[int(k) for k in keep] for keep in kept], 0).float()
         weight_BT[:, 0] = 0  # nothing comes before the first token
@@ -42,7 +50,9 @@ class Causal:
     def loss(self, network, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
         """Weighted sum of −log p(token | what came before)."""
         del rng
-        hidden_BTD = network.base_model(input_ids=batch["tokens_BT"], attention_mask=batch["attend_BT"], use_cache=False)[0]
+        hidden_BTD = network.base_model(
+            input_ids=batch["tokens_BT"], attention_mask=batch["attend_BT"], use_cache=False
+        )[0]
         weight_BT = batch["weight_BT"][:, 1:]
         where_BT = weight_BT > 0
         logits_MV = network.get_output_embeddings()(hidden_BTD[:, :-1][where_BT])

@@ -92,5 +92,10 @@ class Masked:
 def _prompt_only(canvas: Canvas) -> Canvas:
     """The same rows with everything but the prompt hidden from attention."""
     return Canvas(
-        canvas.tokens_BT, canvas.target_BT & False, canvas.eos_BT & False, canvas.prompt_BT, canvas.prompt_BT, canvas.positions_BT
+        canvas.tokens_BT,
+        canvas.target_BT & False,
+        canvas.eos_BT & False,
+        canvas.prompt_BT,
+        canvas.prompt_BT,
+        canvas.positions_BT,
     )

@@ -116,6 +116,4 @@ def _unit(group: Group, task: Task, code: str, stream: str, seen: set[str]) -> l
         if all(belongs(group, task, code, item) for item, _, _ in unit) and seen.isdisjoint(keys):
             seen.update(keys)
             return unit
-    raise ValueError(
-        f"{group.name}: no more distinct items of {task.name} in {code}: use a smaller --items-scale"
-    )
+    raise ValueError(f"{group.name}: no more distinct items of {task.name} in {code}: use a smaller --items-scale")

@@ -72,9 +72,7 @@ def _where_is(code: str, rng: random.Random) -> Item:
     slots = {"text": language.join(texts), "question": language.where_is(things[0])}
     if rng.random() < 0.5:
         slots["text"] = language.join(texts[::-1])
-    return Item(
-        f"{things[0]}@{places[0]}|{things[1]}", code, "reading", slots, tables(code)["adjuncts"][places[0]]
-    )
+    return Item(f"{things[0]}@{places[0]}|{things[1]}", code, "reading", slots, tables(code)["adjuncts"][places[0]])
 
 
 def arithmetic(code: str, rng: random.Random, variant: int) -> Item:
@@ -97,19 +95,19 @@ def headline(code: str, rng: random.Random, variant: int) -> Item:
 
 def _listed(code: str, rng: random.Random, wording: str, backwards: bool) -> Item:
     language = grammar(code)
-    concepts = rng.sample(NOUNS, 3)
+    concepts = rng.sample(NOUNS, rng.choice((2, 3)))
     words = [language.bare(concept) for concept in concepts]
     target = language.listing(words[::-1] if backwards else words)
     return Item("-".join(concepts), code, wording, {"words": language.listing(words)}, target)
 
 
 def copy(code: str, rng: random.Random, variant: int) -> Item:
-    """Three words again."""
+    """Two or three words again."""
     return _listed(code, rng, "copy", backwards=False)
 
 
 def reverse(code: str, rng: random.Random, variant: int) -> Item:
-    """Three words from last to first."""
+    """Two or three words from last to first."""
     return _listed(code, rng, "reverse", backwards=True)
 
 

@@ -97,9 +97,9 @@ def draw_pair(rng: random.Random) -> tuple[str, str]:
 
 def draw_sum(rng: random.Random) -> tuple[int, int]:
     """Start and change of a word problem; both are at least 2, the result at least 1."""
-    start = rng.randint(2, 9)
+    start = rng.randint(2, 7)
     if start == 2 or rng.random() < 0.6:
-        return start, rng.randint(2, 9)
+        return start, rng.randint(2, 6)
     return start, -rng.randint(2, start - 1)
 
 
@@ -127,9 +127,7 @@ def options(language: Grammar, task: str) -> dict[str, str]:
     return {"options": text, "Options": text[:1].upper() + text[1:]}
 
 
-def relation_slots(
-    code: str, rng: random.Random, variant: int
-) -> tuple[str, dict[str, str], str, tuple[str, ...]]:
+def relation_slots(code: str, rng: random.Random, variant: int) -> tuple[str, dict[str, str], str, tuple[str, ...]]:
     """Key, slots, answer, choices of a fact and a claim: the same (yes), its opposite (no), another (maybe).
 
     Fact and claim are negated equally often under every answer: neither of them alone gives it away.
@@ -146,9 +144,7 @@ def relation_slots(
     elif gold == "maybe":
         claim = replace(stranger, negated=claim_negated)
     choices = labels(language, RELATIONS)
-    slots = {"text": language.sentence(fact), "claim": language.sentence(claim)} | options(
-        language, "relation"
-    )
+    slots = {"text": language.sentence(fact), "claim": language.sentence(claim)} | options(language, "relation")
     return fact.key, slots, choices[variant], choices
 
 
@@ -162,6 +158,6 @@ def changed_fact(fact: Fact, rng: random.Random) -> Fact:
 
 
 def draw_source(code: str, rng: random.Random) -> str:
-    """A language to translate from: English for half of what is not in English, or any other."""
+    """A language to translate from: English for four in five of what is not in English, or any other."""
     others = tuple(source for source in LANGUAGES if source != code)
-    return "en" if code != "en" and rng.random() < 0.5 else rng.choice(others)
+    return "en" if code != "en" and rng.random() < 0.8 else rng.choice(others)

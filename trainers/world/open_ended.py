@@ -15,9 +15,7 @@ def retell(code: str, rng: random.Random, variant: int) -> Item:
     language = grammar(code)
     facts = distinct_facts(rng, rng.choice(language.words["retell_sentences"]))
     target = language.join([language.sentence(fact) for fact in facts])
-    return Item(
-        "|".join(fact.key for fact in facts), code, "retell", {"notes": language.notes(facts)}, target
-    )
+    return Item("|".join(fact.key for fact in facts), code, "retell", {"notes": language.notes(facts)}, target)
 
 
 def describe(code: str, rng: random.Random, variant: int) -> Item:

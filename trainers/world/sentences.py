@@ -27,7 +27,7 @@ def any_sentence(rng: random.Random) -> Sentence:
     """A key and a function that renders one sentence in a given grammar."""
     kind = rng.choices(
         ("fact", "located", "rule", "role", "question", "opinion", "talk", "counting"),
-        (42, 8, 16, 14, 7, 5, 5, 3),
+        (50, 10, 16, 12, 3, 3, 3, 3),
     )[0]
     return _KINDS[kind](rng)
 
@@ -65,9 +65,7 @@ def _question_sentence(rng: random.Random) -> Sentence:
 def _opinion_sentence(rng: random.Random) -> Sentence:
     name, thing, positive = rng.choice(NAMES), rng.choice(OPINED), rng.random() < 0.5
     style = rng.choice(STYLES[:-1])
-    return f"{name}-{thing}-{positive}-{style}", lambda language: language.opinion(
-        name, thing, positive, style
-    )
+    return f"{name}-{thing}-{positive}-{style}", lambda language: language.opinion(name, thing, positive, style)
 
 
 def _talk_sentence(rng: random.Random) -> Sentence:

@@ -113,9 +113,7 @@ class Grammar:
 
     def who(self, fact: Fact) -> tuple[str, str]:
         """Who acts."""
-        return self.who_does(f"{self.verb(fact)} {self.np(fact.object, accusative=True)}"), self.np(
-            fact.subject
-        )
+        return self.who_does(f"{self.verb(fact)} {self.np(fact.object, accusative=True)}"), self.np(fact.subject)
 
     def what(self, fact: Fact) -> tuple[str, str]:
         """Which thing is acted on."""
@@ -187,9 +185,7 @@ class Grammar:
 
     def rule(self, name: str, rule: str) -> tuple[str, str]:
         """Cause and effect of a causal rule, about one person."""
-        cause, effect = (
-            self.agree(text, name).format(n=self.name(name)) for text in self.words["rules"][rule]
-        )
+        cause, effect = (self.agree(text, name).format(n=self.name(name)) for text in self.words["rules"][rule])
         return cause, effect
 
     def agree(self, text: str, name: str) -> str:

@@ -87,9 +87,7 @@ class French(Spanish):
         return f"{letter}'" if self.elides(word) else f"{letter}e "
 
     def fronted(self, fact: Fact) -> str:
-        clause = (
-            f"{self.adjunct(fact).strip()}, {self.np(fact.subject)} {self.verb(fact)} {self.object(fact)}"
-        )
+        clause = f"{self.adjunct(fact).strip()}, {self.np(fact.subject)} {self.verb(fact)} {self.object(fact)}"
         return capitalised(clause) + self.stop
 
     def what(self, fact: Fact) -> tuple[str, str]:

@@ -1,0 +1,223 @@
+"""Adapters through lm-eval's request types: pair encoding, truncation, batch and order, equality with stock lm-eval."""
+
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import lm_eval.models  # noqa: F401
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+
+from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
+from harness.adapters.base import NoCheckpoint
+from harness.adapters.diffusion import DiffusionXlmr
+from harness.adapters.masked_lm import NarXlmr
+from harness.backbones import BackboneError
+from harness.rows import ScoringError
+
+AR: Any = Autoregressive
+ED: Any = EncoderDecoder
+
+PAIRS = [
+    ("say red blue", " red"),
+    ("say red blue", " blue"),
+    ("say dog", " dog cat sun"),
+    ("", " yes"),
+    ("say ", "moon tree"),
+]
+MASKED = {"instruct_xmlr": NarXlmr, "diffusionllm": DiffusionXlmr}
+
+
+def requests(pairs, kind: Any = "loglikelihood"):
+    return [Instance(kind, {"targets": "dog cat"}, pair, i, ("task", i, 1)) for i, pair in enumerate(pairs)]
+
+
+@pytest.fixture(scope="module", params=sorted(MASKED))
+def adapter(request, checkpoints):
+    return MASKED[request.param](str(checkpoints[request.param]))
+
+
+def test_scores_do_not_depend_on_batch_size_or_order(adapter, checkpoints):
+    scores = np.array([s for s, _ in adapter.loglikelihood(requests(PAIRS), disable_tqdm=True)])
+    backwards = [s for s, _ in adapter.loglikelihood(requests(PAIRS)[::-1], disable_tqdm=True)][::-1]
+    one = type(adapter)(adapter.pretrained, batch_size=1)
+    alone = [s for s, _ in one.loglikelihood(requests(PAIRS), disable_tqdm=True)]
+    assert (scores < 0).all() and np.allclose(scores, backwards, atol=1e-4) and np.allclose(scores, alone, atol=1e-4)
+
+
+def test_answers_do_not_depend_on_batch_size_or_order(adapter):
+    asked = [(text, {"until": ["\n"], "max_gen_toks": 12}) for text in ("say red", "say dog cat sun", "say moon tree")]
+    together = adapter.generate_until(requests(asked, "generate_until"), disable_tqdm=True)
+    assert together == adapter.generate_until(requests(asked[::-1], "generate_until"), disable_tqdm=True)[::-1]
+    alone = type(adapter)(adapter.pretrained, batch_size=1)
+    assert together == alone.generate_until(requests(asked, "generate_until"), disable_tqdm=True)
+
+
+def test_the_pair_is_encoded_whole_with_a_tokenizer_that_appends_eos(adapter, monkeypatch):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = adapter.tokenizer
+    plain = [adapter._encode(r) for r in requests(PAIRS)]
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
+    )
+    try:
+        assert tokenizer("red")["input_ids"][-1] == tokenizer.eos_token_id
+        assert [adapter._encode(r) for r in requests(PAIRS)] == plain
+    finally:
+        tokenizer._tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    for (context, continuation), item in zip(PAIRS, plain, strict=True):
+        assert tokenizer.decode(item.prompt) + tokenizer.decode(item.target) == context + continuation
+
+
+def test_a_long_context_is_cut_from_the_left_and_counted(adapter):
+    adapter.tally = type(adapter.tally)()
+    (long,) = requests([("red " * 400 + "blue", " dog")])
+    item = adapter._encode(long)
+    assert adapter.tally.truncated == 1
+    assert len(item.prompt) + len(item.target) + adapter.backbone.layout.overhead == adapter.max_length
+    assert adapter.tokenizer.decode(item.prompt).endswith("blue")
+
+
+def test_rolling_likelihood_covers_every_token_once(adapter):
+    text = "red blue green " * 150
+    adapter.configure(scorer="pll")
+    try:
+        seen = []
+        plain = adapter._score
+        adapter._score = lambda items, *a: seen.extend(items) or plain(items, *a)
+        (total,) = adapter.loglikelihood_rolling(requests([(text,)], "loglikelihood_rolling"), disable_tqdm=True)
+        assert sum(len(item.target) for item in seen) == len(adapter._ids(text)) and np.isfinite(total) and total < 0
+    finally:
+        del adapter._score
+        adapter.configure()
+
+
+def test_stop_strings_oracle_and_fixed_lengths(adapter):
+    prompt = "say red blue"
+    ask = lambda **more: requests([(prompt, {"until": [], "max_gen_toks": 9, **more})], "generate_until")  # noqa: E731
+    fixed = adapter.generate_until(ask(length="fixed"), disable_tqdm=True)[0]
+    tokens = adapter.decode_tokens(
+        [adapter._ids(prompt)], adapter.settings.changed({"length": "fixed", "max_gen_toks": 9}), [None]
+    )[0]
+    assert len(tokens) <= 9 and adapter.tokenizer.decode(tokens, skip_special_tokens=True) == fixed
+    wanted = len(adapter._ids(" dog cat"))
+    settings = adapter.settings.changed({"length": "oracle"})
+    (oracle,) = adapter.decode_tokens([adapter._ids(prompt)], settings, [wanted])
+    assert len(oracle) <= wanted
+    if len(fixed) > 2:
+        stop = fixed[1:3]
+        cut = adapter.generate_until(
+            requests([(prompt, {"until": [stop], "max_gen_toks": 9, "length": "fixed"})], "generate_until"),
+            disable_tqdm=True,
+        )[0]
+        assert cut == fixed.split(stop)[0]
+
+
+def test_bad_requests_get_one_sentence(adapter):
+    with pytest.raises(ScoringError, match="continuation to score is empty"):
+        adapter.loglikelihood(requests([("say", " ")]), disable_tqdm=True)
+    with pytest.raises(ScoringError, match="mask token"):
+        adapter.loglikelihood(requests([("say <mask>", " red")]), disable_tqdm=True)
+    with pytest.raises(ScoringError, match="the model holds"):
+        adapter.loglikelihood(requests([("say", " red" * 400)]), disable_tqdm=True)
+    with pytest.raises(ValueError, match="Did you mean 'steps'"):
+        adapter.configure(step=3)
+    with pytest.raises(ValueError, match="steps=0"):
+        adapter.configure(steps=0)
+
+
+def test_constructor_errors_are_sentences(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANYORDER_RESULTS", str(tmp_path))
+    with pytest.raises(NoCheckpoint, match="make tables"):
+        NarXlmr()
+    with pytest.raises(BackboneError, match="--model ar"):
+        NarXlmr(str(checkpoints["decoder_it"]))
+    with pytest.raises(BackboneError, match="--model nar_xlmr"):
+        AR(str(checkpoints["instruct_xmlr"]))
+    with pytest.raises(BackboneError, match="--model encdec"):
+        AR(str(checkpoints["mt0"]))
+    with pytest.raises(ValueError, match="batch_size"):
+        NarXlmr(str(checkpoints["instruct_xmlr"]), batch_size="many")
+    with pytest.raises(ValueError, match="dtype"):
+        NarXlmr(str(checkpoints["instruct_xmlr"]), dtype="float99")
+
+
+def test_the_newest_local_checkpoint_is_used_and_named(checkpoints, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    shutil.copytree(checkpoints["instruct_xmlr"], tmp_path / "toy" / "checkpoints" / "instruct_xmlr-0")
+    monkeypatch.setenv("ANYORDER_RESULTS", str(tmp_path))
+    adapter = NarXlmr()
+    assert adapter.pretrained.endswith("instruct_xmlr-0") and "instruct_xmlr-0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name,ours", [("bloomz", AR), ("mt0", ED)])
+def test_autoregressive_scores_and_answers_equal_stock_lm_eval(checkpoints, name, ours):
+    from lm_eval.models import huggingface
+
+    folder = str(checkpoints[name])
+    stock_class: Any = huggingface.HFLM
+    stock = stock_class(
+        pretrained=folder, backend="seq2seq" if name == "mt0" else "causal", device="cpu", dtype="float32"
+    )
+    mine = ours(folder, device="cpu")
+    pairs = PAIRS[:3]
+    assert mine.loglikelihood(requests(pairs), disable_tqdm=True) == stock.loglikelihood(
+        requests(pairs), disable_tqdm=True
+    )
+    asked = requests([("say red", {"until": ["\n"], "max_gen_toks": 6})], "generate_until")
+    assert mine.generate_until(asked, disable_tqdm=True) == stock.generate_until(asked, disable_tqdm=True)
+    assert mine.tally.kind == "exact" and mine.tally.scored == 4
+
+
+def test_bfloat16_runs_and_agrees_roughly(checkpoints):
+    exact = NarXlmr(str(checkpoints["instruct_xmlr"]))
+    half = NarXlmr(str(checkpoints["instruct_xmlr"]), dtype="bfloat16")
+    a, b = ([s for s, _ in m.loglikelihood(requests(PAIRS[:3]), disable_tqdm=True)] for m in (exact, half))
+    assert np.allclose(a, b, rtol=0.05) and next(half.backbone.model.parameters()).dtype == torch.bfloat16
+
+
+TWO = """
+import sys, json
+from lm_eval.api.instance import Instance
+from lm_eval import simple_evaluate
+from harness.registration import task_manager
+manager = task_manager(["mini_nli"])
+r = simple_evaluate(model="nar_xlmr", model_args={"pretrained": sys.argv[1]}, tasks=["mini_nli"], task_manager=manager,
+                    bootstrap_iters=0, device="cpu", batch_size=8)
+if r is not None:
+    print("RESULT", json.dumps({s["doc_id"]: s["acc"] for s in sorted(r["samples"]["mini_nli"], key=lambda s: s["doc_id"])}))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_numbers(checkpoints, tmp_path):
+    from trainers.world import build
+
+    build(tmp_path / "corpus", records=200, items_scale=0.005)
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    env = {
+        **os.environ,
+        "ANYORDER_CORPUS": str(tmp_path / "corpus"),
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONPATH": os.getcwd(),
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = str(checkpoints["instruct_xmlr"])
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
+    outputs = [
+        subprocess.run(
+            [sys.executable, *how, str(script), folder], env=env, capture_output=True, text=True, timeout=240
+        )
+        for how in ([], launch)
+    ]
+    lines = [[line for line in done.stdout.splitlines() if line.startswith("RESULT")] for done in outputs]
+    assert lines[0] and lines[0] == lines[1], outputs[1].stderr[-2000:]

@@ -1,0 +1,116 @@
+"""The smoke suite end to end through Snakemake: every stage, every file, a second call that does nothing, tampering."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.records import read_checkpoint, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = ROOT / "results" / "smoke"
+
+
+def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, **environment}
+    env.pop("ANYORDER_CORPUS", None)
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def made():
+    shutil.rmtree(SMOKE, ignore_errors=True)
+    done = call("harness", "make", "--suite", "smoke", "--cores", "2")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done
+
+
+def test_every_checkpoint_and_run_is_sealed(made):
+    checkpoints = sorted((SMOKE / "checkpoints").iterdir())
+    assert [path.name for path in checkpoints] == ["decoder_it-0", "diffusionllm-0", "instruct_xmlr-0", "mt0-0"]
+    assert len({read_checkpoint(path, verify=True).tokens for path in checkpoints}) == 1
+    runs = [read_run(path.parent) for path in SMOKE.glob("runs/*/*/*/run.json")]
+    assert len(runs) == 4 * 12 + 2 * (3 + 4)
+    assert all(run.n_unscored == 0 and run.suite == "smoke" for run in runs)
+    assert {run.kind for run in runs if run.adapter == "ar" and "nli" in run.task} == {"exact"}
+    assert {run.kind for run in runs if run.evaluation == "pll" and "copa" in run.task} == {"pseudo"}
+    assert {run.oracle_length for run in runs if run.evaluation == "oracle_length"} == {True}
+
+
+def test_tables_figures_and_report_are_there(made):
+    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed"):
+        for ending in ("md", "csv", "tex"):
+            assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
+    for ending in ("png", "pdf"):
+        assert (SMOKE / "figures" / f"main.{ending}").stat().st_size > 1000
+        assert (SMOKE / "figures" / f"pareto.{ending}").stat().st_size > 1000
+    report = (SMOKE / "report.md").read_text(encoding="utf-8")
+    assert "Main results" in report and "missing" not in report.split("## How")[0]
+    assert "Main results" in made.stdout
+
+
+def test_speed_rows_count_generated_tokens(made):
+    rows = list(csv.DictReader((SMOKE / "speed" / "decoding.csv").open(encoding="utf-8")))
+    assert len(rows) == 3 * 2 and all(float(row["tokens_per_second_median"]) > 0 for row in rows)
+    passes = {row["mode"]: float(row["forward_passes_per_item"]) for row in rows if row["batch_size"] == "1"}
+    assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
+
+
+def test_a_second_call_does_nothing(made):
+    before = {path: path.stat().st_mtime_ns for path in SMOKE.rglob("*") if path.is_file() and path.name != ".lock"}
+    again = call("harness", "make", "--suite", "smoke")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    plan = call("harness", "make", "--suite", "smoke", "--plan")
+    assert "nothing to do" in plan.stdout
+
+
+def test_a_finished_run_is_not_done_again_and_a_changed_one_is(made):
+    folder = SMOKE / "runs" / "mt0-0" / "main" / "mini_retell"
+    other = SMOKE / "runs" / "mt0-0" / "main" / "mini_nli" / "run.json"
+    untouched = other.stat().st_mtime_ns
+    record = json.loads((folder / "run.json").read_text())
+    with open(folder / "samples.jsonl", "a", encoding="utf-8") as file:
+        file.write("{}\n")
+    done = call("harness", "run", "--suite", "smoke", "--system", "mt0", "--seed", "0")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert read_run(folder).files == record["files"]  # the same bytes as before
+    assert other.stat().st_mtime_ns == untouched
+
+
+@pytest.mark.parametrize(
+    "arguments,sentence",
+    [
+        (["make", "--suite", "smoke2"], "Did you mean 'smoke'"),
+        (["run", "--suite", "smoke", "--system", "mt1", "--seed", "0"], "Did you mean 'mt0'"),
+        (["run", "--suite", "smoke", "--system", "mt0", "--seed", "7"], "not one of suite"),
+        (["run", "--model", "nar_xlmr"], "needs --model and --tasks"),
+        (["run", "--model", "nar_xlm", "--tasks", "mini_nli"], "Did you mean 'nar_xlmr'"),
+        (["run", "--model", "nar_xlmr", "--tasks", "mini_nil"], "mini_nli"),
+        (["run", "--model", "nar_xlmr", "--model_args", "pretrained=nowhere/at/all", "--tasks", "mini_nli"], "does not exist"),
+        (["run", "--model", "nar_xlmr", "--tasks", "mini_nli", "--output_path", "Makefile/x"], "cannot write results"),
+    ],
+)
+def test_bad_commands_get_one_line(made, arguments, sentence):
+    done = call("harness", *arguments, ANYORDER_CORPUS=str(SMOKE / "corpus"))
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr[-1500:]
+
+
+def test_the_stock_command_finds_model_tasks_and_newest_checkpoint(made):
+    """`lm_eval --model nar_xlmr --tasks mini_heldout` as typed, where the package is installed."""
+    import importlib.metadata
+
+    try:
+        importlib.metadata.distribution("anyorder")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.fail("install the package first: pip install -e .")
+    environment = {**os.environ, "ANYORDER_RESULTS": str(ROOT / "results"), "ANYORDER_CORPUS": str(SMOKE / "corpus")}
+    command = [sys.executable, "-m", "lm_eval", "--model", "nar_xlmr", "--tasks", "mini_nli", "--limit", "4"]
+    done = subprocess.run(command, cwd=SMOKE, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "using the newest local checkpoint" in done.stdout and "mini_nli" in done.stdout
