@@ -108,4 +108,4 @@ rule report:
         name=config.get("suite", "mini"),
         labels=[(system.name, system.label, system.paradigm) for system in suite.systems],
     shell:
-        "{PYTHON} -m reports build --suite {params.name} --quiet"
+        "{PYTHON} -m reports build --suite {params.name} > /dev/null"

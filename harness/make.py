@@ -38,7 +38,7 @@ def make(suite_name: str, cores: int, *, plan: bool = False) -> int:
             raise ConfigError(
                 f"another `make tables SUITE={suite.name}` is at work on {folder}; wait for it, or stop it."
             ) from error
-        code = _snakemake(suite_name, cores, "--quiet", "rules", "host")
+        code = _snakemake(suite_name, cores, "--quiet", "all")
     if code:
         print(
             f"stopped with exit code {code}. What is finished is kept: the same command goes on from here.",

@@ -132,6 +132,14 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def weights_digest(files: dict[str, str]) -> str | None:
+    """One sha256 for a checkpoint's weights, from the sha256 of its files by name (only *.safetensors count)."""
+    weights = {name: digest for name, digest in sorted(files.items()) if name.endswith(".safetensors")}
+    if len(weights) < 2:
+        return next(iter(weights.values()), None)
+    return hashlib.sha256("".join(f"{name}:{digest};" for name, digest in weights.items()).encode()).hexdigest()
+
+
 def digest_of(value: object, length: int = 16) -> str:
     """Short stable digest of JSON-able data (keys sorted), for identities such as `run_id` and `recipe_id`."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

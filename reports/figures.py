@@ -155,7 +155,7 @@ def pareto_figure(table: Table, suite: Suite) -> Figure | None:
         for panel, (batch, points) in zip(axes, panels.items(), strict=True):
             _scatter(panel, points, styles)
             panel.set_title(f"Batch size {batch}", loc="left")
-            panel.set_ylabel("Exact match, %")
+            panel.set_ylabel("Token F1, %")
         axes[-1].set_xlabel("Tokens per second (log scale)")
         used = {
             style: styles[style] for style in styles if any(p["paradigm"] == style for v in panels.values() for p in v)
@@ -171,8 +171,9 @@ def pareto_figure(table: Table, suite: Suite) -> Figure | None:
 def _points(table: Table, suite: Suite, batch: int) -> list[dict[str, Any]]:
     points = []
     for mode in suite.speed.modes if suite.speed else ():
-        speed, quality = (_cell(table, f"{mode.name}:{batch}", key) for key in ("tokens_per_second", "exact_match"))
-        if speed.value is not None and quality.value is not None:
+        speed, quality = (_cell(table, f"{mode.name}:{batch}", key) for key in ("tokens_per_second", "token_f1"))
+        # a system that wrote nothing has no place on a logarithmic axis; its row of zeros stays in the table
+        if speed.value and speed.facts["low"] > 0 and quality.value is not None:
             points.append(
                 {
                     "x": speed.value,

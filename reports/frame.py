@@ -24,10 +24,11 @@ from harness.records import (
     read_checkpoint,
     read_run,
     sha256_file,
+    weights_digest,
 )
 from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
-from reports.locations import WEIGHTS_FILE, ReportsError, checkpoint_folder
+from reports.locations import ReportsError, checkpoint_folder
 
 ITEM_COLUMNS = [
     "run_id",
@@ -164,7 +165,7 @@ def _notes(runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], Che
         if record.limit is not None:
             yield f"{where}: limited to {record.n_items} items."
         checkpoint = checkpoints.get((key.system, key.seed))
-        sealed = checkpoint.files.get(WEIGHTS_FILE) if checkpoint else None
+        sealed = weights_digest(checkpoint.files) if checkpoint else None
         used = record.checkpoint.weights_sha256
         if sealed and used and used != sealed:
             yield f"{where}: made with weights {used[:12]}, the checkpoint folder now holds {sealed[:12]}."

@@ -12,7 +12,6 @@ class ReportsError(ValueError):
     """Something the user can mend: the message says what was expected, what came, what to do."""
 
 
-WEIGHTS_FILE = "model.safetensors"
 REPORT_FILE = "report.md"
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records import RecordError, RunRecord, read_checkpoint, read_run, sha256_file
+from harness.records import RecordError, RunRecord, read_checkpoint, read_run, sha256_file, weights_digest
 from harness.suites import Suite, unknown
-from reports.locations import WEIGHTS_FILE, ReportsError, checkpoint_folder
+from reports.locations import ReportsError, checkpoint_folder
 
 
 class AddressError(ReportsError):
@@ -140,9 +140,9 @@ def _checkpoint(suite: Suite, root: Path, system: str, seed: int, run: RunRecord
         "checkpoint",
         f"{folder.relative_to(root)}, seed {record.seed}, {record.steps} steps, {record.finished}",
     )
-    sealed = record.files.get(WEIGHTS_FILE)
+    sealed = weights_digest(record.files)
     if sealed:
-        yield Fact(2, f"{WEIGHTS_FILE} sha256", f"{sealed} (checked)")
+        yield Fact(2, "weights sha256", f"{sealed} (checked)")
         if used and used != sealed:
             yield Fact(2, "warning", f"the run used other weights: {used}")
     yield Fact(2, "recipe", f"{record.recipe}, recipe id {record.recipe_id}, objective {record.objective}")

@@ -127,7 +127,8 @@ def _row(found: list[dict[str, Any]], base: dict[int, float], oracle: bool) -> d
     rate = mean("tokens_per_second_median", 0, "tokens/s")
     low = min(float(row["tokens_per_second_min"]) for row in found)
     high = max(float(row["tokens_per_second_max"]) for row in found)
-    ratios = [row["tokens_per_second_median"] / base.get(row["seed"], math.nan) for row in found]
+    # an autoregressive row that wrote nothing at all has no rate to be compared with
+    ratios = [row["tokens_per_second_median"] / (base.get(row["seed"]) or math.nan) for row in found]
     text = f"{rate.text} [{low:.0f}–{high:.0f}]"
     return {
         "tokens_per_second": replace(rate, text=text, facts={**rate.facts, "low": low, "high": high}),

@@ -85,8 +85,6 @@ def checkpoints(tmp_path_factory, tokenizer):
     folders = {}
     for path in sorted(Path("trainers/recipes/mini").glob("*.yaml")):
         recipe = load_recipe(path, steps=3)
-        if recipe.length is not None and recipe.length.steps:
-            recipe = recipe.model_copy(update={"length": recipe.length.model_copy(update={"steps": 2})})
         folders[recipe.name] = root / recipe.name
         train_checkpoint(recipe, corpus=corpus, tokenizer_path=str(root / "tokenizer"), out=root / recipe.name)
     return folders

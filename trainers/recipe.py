@@ -148,7 +148,7 @@ class Recipe(Frozen):
 
 
 def load_recipe(path: Path, *, seed: int | None = None, steps: int | None = None) -> Recipe:
-    """A recipe file, with another seed or number of steps where asked.
+    """A recipe file, with another seed or number of steps (of the main stage; at most as many of length's) where asked.
 
     Raises:
         ConfigError: no such file, unknown key (nearest named) or a value that cannot be.
@@ -160,4 +160,7 @@ def load_recipe(path: Path, *, seed: int | None = None, steps: int | None = None
         if steps < 1:
             raise ConfigError(f"--steps {steps}: must be at least 1.")
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+        if recipe.length is not None:
+            shorter = recipe.length.model_copy(update={"steps": min(recipe.length.steps, steps)})
+            recipe = recipe.model_copy(update={"length": shorter})
     return recipe

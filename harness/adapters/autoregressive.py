@@ -8,7 +8,7 @@ import lm_eval.models  # noqa: F401  registering a model before the built-ins ar
 import torch
 from lm_eval.models import huggingface
 
-from harness.adapters.base import Tally, newest_checkpoint, weights_digest
+from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
 
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
@@ -83,7 +83,7 @@ class Autoregressive(HFLM):
             **super().get_model_info(),
             "adapter": self.adapter,
             "checkpoint": self.pretrained,
-            "checkpoint_sha256": weights_digest(self.pretrained),
+            "checkpoint_sha256": weights_sha256(self.pretrained),
             "checkpoint_recipe": self.record.recipe if self.record else None,
             "checkpoint_seed": self.record.seed if self.record else None,
             "score_kind": "exact",

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.records import CHECKPOINT_FILE, Kind, sha256_file
+from harness.records import CHECKPOINT_FILE, Kind, sha256_file, weights_digest
 
 KIND_ORDER: tuple[Kind, ...] = ("exact", "bound", "pseudo")
 
@@ -64,15 +64,9 @@ def newest_checkpoint(adapter: str) -> Path:
     )
 
 
-def weights_digest(pretrained: str) -> str | None:
-    """sha256 over the safetensors files of a local folder; None for a hub id."""
+def weights_sha256(pretrained: str) -> str | None:
+    """Digest of a local folder's weights (`records.weights_digest`); None for a hub id."""
     folder = Path(pretrained)
     if not folder.is_dir():
         return None
-    files = sorted(folder.glob("*.safetensors"))
-    digests = "".join(f"{path.name}:{sha256_file(path)};" for path in files)
-    if len(files) == 1:
-        return sha256_file(files[0])
-    import hashlib
-
-    return hashlib.sha256(digests.encode()).hexdigest() if files else None
+    return weights_digest({path.name: sha256_file(path) for path in folder.glob("*.safetensors")})

@@ -19,7 +19,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from harness.adapters.base import Tally, newest_checkpoint, weights_digest
+from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
 from harness.backbones import BackboneError, load_masked
 from harness.decoders import Decoded, get_decoder, masked_canvas
 from harness.decoders.length import POLICIES, predicted_lengths
@@ -149,7 +149,7 @@ class MaskedLM(LM):
             "adapter_settings": asdict(self.settings),
             "checkpoint": self.pretrained,
             "checkpoint_revision": self.revision,
-            "checkpoint_sha256": weights_digest(self.pretrained),
+            "checkpoint_sha256": weights_sha256(self.pretrained),
             "checkpoint_recipe": record.recipe if record else None,
             "checkpoint_seed": record.seed if record else None,
             "layout": self.backbone.layout.name,
