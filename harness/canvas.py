@@ -23,20 +23,15 @@ class Canvas:
 
     tokens_BT int64; target_BT bool, content tokens of the target (never bos, eos, padding or prompt);
     eos_BT bool, the end-of-sequence token that closes the target; attend_BT bool, False on padding;
-    segment_BT int64, 0 for the prompt, k for the k-th copy of the target; positions_BT int64, 0-based.
+    prompt_BT bool, the prompt with its own special tokens; positions_BT int64, 0-based.
     """
 
     tokens_BT: torch.Tensor
     target_BT: torch.Tensor
     eos_BT: torch.Tensor
     attend_BT: torch.Tensor
-    segment_BT: torch.Tensor
+    prompt_BT: torch.Tensor
     positions_BT: torch.Tensor
-
-    @property
-    def prompt_BT(self) -> torch.Tensor:
-        """The prompt with its own special tokens, boolean [B, T]."""
-        return (self.segment_BT == 0) & self.attend_BT
 
     def with_tokens(self, tokens_BT: torch.Tensor) -> Canvas:
         """The same canvas with other tokens."""
@@ -78,6 +73,13 @@ class Layout:
         """Special tokens added to prompt + target."""
         return 4 if self.isolated else 2
 
+    def target_room(self, max_length: int) -> int:
+        """Most target tokens a network of `max_length` positions can hold behind an empty prompt."""
+        if self.target_position is None:
+            return max_length - self.overhead
+        own = 2 if self.isolated else 1  # bos and eos, or eos, stand at the target's restarted positions
+        return min(max_length - self.overhead, max_length - self.target_position - own)
+
     def row(self, prompt: Sequence[int], target: Sequence[int], ids: SpecialIds) -> tuple[list[int], int]:
         """Tokens of one row and the index of the target's first content token."""
         if self.isolated:
@@ -85,40 +87,27 @@ class Layout:
             return tokens, len(prompt) + 3
         return [ids.bos, *prompt, *target, ids.eos], len(prompt) + 1
 
-    def pack(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], ids: SpecialIds, copies: int = 1) -> Canvas:
-        """Right-padded canvas of (prompt, target) id pairs; targets may be empty (prompt-only rows).
-
-        `copies` > 1, isolated layouts only: the target stands that many times behind one prompt, each copy blind to
-        the others, so that one pass over the prompt serves several corruptions of its answer.
-        """
-        if copies > 1 and not self.isolated:
-            raise ValueError(f"copies={copies}: a joint layout's prompt sees the target, so it cannot be shared by copies.")
-        lead = 1 if self.isolated else 0
-        rows, firsts = [], []
-        for prompt, target in pairs:
-            tokens, start = self.row(prompt, target, ids)
-            firsts.append(start - lead)
-            rows.append(tokens + tokens[start - lead :] * (copies - 1))
-        width = max(map(len, rows))
-        index_BT = torch.arange(width).expand(len(rows), width)
-        first_B1 = torch.tensor(firsts).unsqueeze(1)
-        length_B1 = torch.tensor([len(target) for _, target in pairs]).unsqueeze(1)
-        unit_B1 = length_B1 + lead + 1
-        offset_BT = index_BT - first_B1
-        copy_BT, inner_BT = offset_BT.div(unit_B1, rounding_mode="floor"), offset_BT.remainder(unit_B1)
-        behind_BT = offset_BT >= 0
-        attend_BT = index_BT < first_B1 + copies * unit_B1
+    def pack(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], ids: SpecialIds) -> Canvas:
+        """Right-padded canvas of (prompt, target) id pairs; targets may be empty (prompt-only rows)."""
+        rows = [self.row(prompt, target, ids) for prompt, target in pairs]
+        width = max(len(tokens) for tokens, _ in rows)
+        size = (len(rows), width)
+        start_B = torch.tensor([start for _, start in rows]).unsqueeze(1)
+        length_B = torch.tensor([len(target) for _, target in pairs]).unsqueeze(1)
+        tokens_BT = torch.tensor([tokens + [ids.pad] * (width - len(tokens)) for tokens, _ in rows], dtype=torch.long)
+        index_BT = torch.arange(width).expand(size)
+        first_B = start_B - 1 if self.isolated else start_B
         positions_BT = index_BT
         if self.target_position is not None:
-            positions_BT = torch.where(behind_BT, inner_BT + self.target_position, index_BT)
-        answer_BT = behind_BT & attend_BT
+            restarted = index_BT - first_B + self.target_position
+            positions_BT = torch.where(index_BT >= first_B, restarted, index_BT)
         return Canvas(
-            tokens_BT=torch.tensor([row + [ids.pad] * (width - len(row)) for row in rows], dtype=torch.long),
-            target_BT=answer_BT & (inner_BT >= lead) & (inner_BT < lead + length_B1),
-            eos_BT=answer_BT & (inner_BT == lead + length_B1),
-            attend_BT=attend_BT,
-            segment_BT=torch.where(behind_BT, copy_BT + 1, 0),
-            positions_BT=positions_BT * attend_BT,
+            tokens_BT=tokens_BT,
+            target_BT=(index_BT >= start_B) & (index_BT < start_B + length_B),
+            eos_BT=index_BT == start_B + length_B,
+            attend_BT=index_BT <= start_B + length_B,
+            prompt_BT=index_BT < first_B,
+            positions_BT=positions_BT.clamp(min=0) * (index_BT <= start_B + length_B),
         )
 
     def prompt_only(self, prompts: Sequence[Sequence[int]], ids: SpecialIds) -> Canvas:
@@ -130,14 +119,13 @@ class Layout:
         attend_BT = torch.arange(width) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
         none_BT = torch.zeros_like(attend_BT)
         positions_BT = torch.arange(width).expand(tokens_BT.shape) * attend_BT
-        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, torch.zeros_like(tokens_BT), positions_BT)
+        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT.clone(), positions_BT)
 
     def attention_BTT(self, canvas: Canvas) -> torch.Tensor:
-        """Boolean attention [B, query, key]: no padding; isolated: every query sees the prompt and its own segment."""
+        """Boolean attention [B, query, key]: key is no padding, and a prompt query sees prompt keys only."""
         allowed_BTT = canvas.attend_BT.unsqueeze(1).expand(-1, canvas.attend_BT.shape[1], -1)
         if self.isolated:
-            key, query = canvas.segment_BT.unsqueeze(1), canvas.segment_BT.unsqueeze(2)
-            allowed_BTT = allowed_BTT & ((key == 0) | (key == query))
+            allowed_BTT = allowed_BTT & (~canvas.prompt_BT.unsqueeze(2) | canvas.prompt_BT.unsqueeze(1))
         return allowed_BTT
 
     def settings(self) -> dict[str, str | int | None]:

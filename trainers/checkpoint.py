@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
     )
     network = build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
     trained, objective, backbone = _assemble(recipe, network, tokenizer)
-    plan = _plan(recipe, encoded.examples, recipe.training.batch_size, recipe.training.steps)
+    plan = _plan(recipe, encoded.examples)
     module = ObjectiveModule(backbone or network, objective, trained)
     what = f"train {recipe.name} (seed {recipe.seed})"
     history = _staged(
@@ -131,10 +132,11 @@ def _head_settings(recipe: Recipe) -> dict[str, str | int] | None:
     return kept
 
 
-def _plan(recipe: Recipe, examples: list[Example], batch_size: int, steps: int) -> BatchPlan:
-    lengths = [len(example) for example in examples]
-    micro = steps * recipe.training.accumulation
-    return BatchPlan(lengths, batch_size, micro, recipe.seed, recipe.training.bucket_batches)
+def _plan(recipe: Recipe, examples: list[Example]) -> BatchPlan:
+    """Batches for all processes: data-parallel training deals them out in turn."""
+    training, lengths = recipe.training, [len(example) for example in examples]
+    batches = training.steps * training.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
+    return BatchPlan(lengths, training.batch_size // training.accumulation, batches, recipe.seed, training.bucket_batches)
 
 
 def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Example], what: str) -> list[dict]:

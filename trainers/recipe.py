@@ -83,7 +83,7 @@ class MixtureSpec(Frozen):
 
 
 class TrainingSpec(Frozen):
-    """Optimisation; `batch_size` counts examples per step over all processes and accumulation steps."""
+    """Optimisation; `batch_size` counts examples per optimiser step of one process, in `accumulation` equal parts."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -99,6 +99,12 @@ class TrainingSpec(Frozen):
     bucket_batches: int = Field(default=50, ge=1)
     max_length: int = Field(default=160, ge=8)
     accumulation: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> TrainingSpec:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        return self
 
 
 class Recipe(Frozen):

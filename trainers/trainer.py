@@ -145,7 +145,7 @@ def optimiser_arguments(
     """A recipe's training section as `TrainingArguments`."""
     return {
         "max_steps": steps or training.steps,
-        "per_device_train_batch_size": batch or training.batch_size,
+        "per_device_train_batch_size": batch or training.batch_size // training.accumulation,
         "gradient_accumulation_steps": training.accumulation,
         "learning_rate": rate or training.learning_rate,
         "lr_scheduler_type": training.schedule,

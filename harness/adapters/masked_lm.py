@@ -176,7 +176,7 @@ class MaskedLM(LM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """log p of each whole text in nats, in windows that fit the model."""
         items, owner = [], []
-        room = self.max_length - self.backbone.layout.overhead
+        room = self.backbone.layout.target_room(self.max_length)
         for index, request in enumerate(requests):
             tokens = self._ids(arguments_of(request)[0])
             if not tokens:
@@ -218,12 +218,13 @@ class MaskedLM(LM):
         target = self._ids(continuation)
         if not continuation.strip() or not target:
             raise ScoringError(f"{_where(request)}: the continuation to score is empty; give every choice a text.")
-        room = self.max_length - self.backbone.layout.overhead - len(target)
-        if room < 0:
+        longest = self.backbone.layout.target_room(self.max_length)
+        if len(target) > longest:
             raise ScoringError(
-                f"{_where(request)}: the continuation has {len(target)} tokens and the model holds "
-                f"{self.max_length - self.backbone.layout.overhead}; shorten it or take a longer model."
+                f"{_where(request)}: the continuation has {len(target)} tokens and the model holds {longest}; "
+                "shorten it or take a longer model."
             )
+        room = self.max_length - self.backbone.layout.overhead - len(target)
         prompt = self._ids(stripped)
         if self.backbone.ids.mask in prompt or self.backbone.ids.mask in target:
             raise ScoringError(f"{_where(request)}: the text contains the mask token itself, so it cannot be scored.")
@@ -270,7 +271,7 @@ class MaskedLM(LM):
         changes["max_gen_toks"] = int(arguments["max_gen_toks"])
         settings = self.settings.changed(changes)
         room = self.max_length - self.backbone.layout.overhead
-        if settings.max_gen_toks >= room:
+        if settings.max_gen_toks >= min(room, self.backbone.layout.target_room(self.max_length) + 1):
             raise ScoringError(
                 f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
             )

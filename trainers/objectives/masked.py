@@ -3,14 +3,12 @@
 Per example, n = floor(u·L) + 1 of the L answer tokens are hidden (u uniform; bos and eos never), loss on those
 only, as a mean over the hidden tokens of the batch (`normalise="example"`, our deviation: every example weighs the
 same, as in the other recipes), label smoothing 0.1; 15 % of the prompt's tokens are hidden as
-noise without loss; plus `length_weight` × the length head's loss. `copies` corruptions of each answer share one pass
-over its prompt, which an isolated layout allows exactly (the released code draws one).
+noise without loss; plus `length_weight` × the length head's loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -22,11 +20,9 @@ from trainers.encode import Example
 from trainers.objectives import LossSums, smoothed_nll
 
 
-def pack_examples(
-    layout: Layout, ids: SpecialIds, examples: Sequence[Example], copies: int = 1
-) -> dict[str, torch.Tensor]:
+def pack_examples(layout: Layout, ids: SpecialIds, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """A batch of examples as the tensors of a Canvas."""
-    canvas = layout.pack([(e.prompt, e.target) for e in examples], ids, copies)
+    canvas = layout.pack([(e.prompt, e.target) for e in examples], ids)
     return {name: getattr(canvas, name) for name in Canvas.__dataclass_fields__}
 
 
@@ -49,7 +45,6 @@ class Masked:
         label_smoothing: float = 0.1,
         length_weight: float = 0.1,
         normalise: Literal["token", "example"] = "token",
-        copies: int = 1,
         **_ids,
     ):
         if normalise not in ("token", "example"):
@@ -58,22 +53,17 @@ class Masked:
             raise ValueError("prompt_noise and label_smoothing must lie in [0, 1), length_weight must not be negative")
         self.ids, self.layout = ids, layout
         self.prompt_noise, self.label_smoothing, self.length_weight = prompt_noise, label_smoothing, length_weight
-        if copies < 1 or (copies > 1 and not layout.isolated):
-            raise ValueError(f"copies={copies}: at least 1, and more than 1 only where the prompt cannot see the target")
-        self.normalise, self.copies = normalise, copies
+        self.normalise = normalise
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """The tensors of a clean Canvas; corruption happens in `loss`, with its generator."""
-        return pack_examples(self.layout, self.ids, examples, self.copies)
+        return pack_examples(self.layout, self.ids, examples)
 
     def corrupt(self, canvas: Canvas, rng: torch.Generator) -> tuple[Canvas, torch.Tensor]:
         """(canvas with answer and prompt tokens hidden, hidden answer positions [B, T])."""
-        length_B = canvas.target_BT.sum(1) // self.copies
-        hidden_BT = torch.zeros_like(canvas.target_BT)
-        for copy in range(1, self.copies + 1):
-            u_B = torch.rand(length_B.shape, generator=rng).to(length_B.device)
-            pool_BT = canvas.target_BT & (canvas.segment_BT == copy)
-            hidden_BT = hidden_BT | hide_exactly((u_B * length_B).floor().long() + 1, pool_BT, rng)
+        length_B = canvas.target_BT.sum(1)
+        u_B = torch.rand(length_B.shape, generator=rng).to(length_B.device)
+        hidden_BT = hide_exactly((u_B * length_B).floor().long() + 1, canvas.target_BT, rng)
         special_BT = (canvas.tokens_BT == self.ids.bos) | (canvas.tokens_BT == self.ids.eos)
         noise_BT = torch.rand(canvas.tokens_BT.shape, generator=rng).to(special_BT.device) < self.prompt_noise
         noise_BT = noise_BT & canvas.prompt_BT & ~special_BT
@@ -90,22 +80,22 @@ class Masked:
             if not self.layout.isolated:
                 # a joint layout's prompt states have seen the answer's length: read the head off prompts alone
                 states_BTD = network.hidden(_prompt_only(clean))
-            length_B = clean.target_BT.sum(1) // self.copies
+            length_B = clean.target_BT.sum(1)
             length_sum = length_loss_sum(network.length_logits(states_BTD, clean), length_B)
             extra = self.length_weight * length_sum / len(length_B)
         if self.normalise == "example":
-            weight_M = 1 / hidden_in_segment(hidden_BT, clean.segment_BT, self.copies)
+            weight_M = (1 / hidden_BT.sum(1)).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]
             return LossSums((nll_M * weight_M).sum(), weight_M.sum(), extra)
         return LossSums(nll_M.sum(), hidden_BT.sum().float(), extra)
 
 
-def hidden_in_segment(hidden_BT: torch.Tensor, segment_BT: torch.Tensor, copies: int) -> torch.Tensor:
-    """For each hidden position, how many are hidden in its row and copy, float [M]."""
-    count_BC = torch.stack([(hidden_BT & (segment_BT == c)).sum(1) for c in range(copies + 2)], 1)
-    return count_BC.gather(1, segment_BT.clamp(max=copies + 1))[hidden_BT].float()
-
-
 def _prompt_only(canvas: Canvas) -> Canvas:
     """The same rows with everything but the prompt hidden from attention."""
-    none_BT = torch.zeros_like(canvas.target_BT)
-    return replace(canvas, target_BT=none_BT, eos_BT=none_BT, attend_BT=canvas.prompt_BT)
+    return Canvas(
+        canvas.tokens_BT,
+        canvas.target_BT & False,
+        canvas.eos_BT & False,
+        canvas.prompt_BT,
+        canvas.prompt_BT,
+        canvas.positions_BT,
+    )
