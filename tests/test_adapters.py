@@ -49,6 +49,22 @@ def test_scores_do_not_depend_on_batch_size_or_order(adapter, checkpoints):
     assert (scores < 0).all() and np.allclose(scores, backwards, atol=1e-4) and np.allclose(scores, alone, atol=1e-4)
 
 
+def test_the_length_term_is_added_once(adapter):
+    from harness.decoders.length import length_logprobs
+
+    with_length = [s for s, _ in adapter.loglikelihood(requests(PAIRS), disable_tqdm=True)]
+    adapter.configure(length_term=False)
+    try:
+        without = [s for s, _ in adapter.loglikelihood(requests(PAIRS), disable_tqdm=True)]
+    finally:
+        adapter.configure()
+    for request, a, b in zip(requests(PAIRS), with_length, without, strict=True):
+        item = adapter._encode(request)
+        logprob = length_logprobs(adapter.backbone, [item.prompt])[0]
+        assert a - b == pytest.approx(logprob[len(item.target)], abs=1e-5)
+        assert np.exp(logprob[:64]).sum() == pytest.approx(1, abs=1e-5)  # the head's 64 classes are a distribution
+
+
 def test_answers_do_not_depend_on_batch_size_or_order(adapter):
     asked = [(text, {"until": ["\n"], "max_gen_toks": 12}) for text in ("say red", "say dog cat sun", "say moon tree")]
     together = adapter.generate_until(requests(asked, "generate_until"), disable_tqdm=True)

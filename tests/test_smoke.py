@@ -92,7 +92,10 @@ def test_a_finished_run_is_not_done_again_and_a_changed_one_is(made):
         (["run", "--model", "nar_xlmr"], "needs --model and --tasks"),
         (["run", "--model", "nar_xlm", "--tasks", "mini_nli"], "Did you mean 'nar_xlmr'"),
         (["run", "--model", "nar_xlmr", "--tasks", "mini_nil"], "mini_nli"),
-        (["run", "--model", "nar_xlmr", "--model_args", "pretrained=nowhere/at/all", "--tasks", "mini_nli"], "does not exist"),
+        (
+            ["run", "--model", "nar_xlmr", "--model_args", "pretrained=nowhere/at/all", "--tasks", "mini_nli"],
+            "does not exist",
+        ),
         (["run", "--model", "nar_xlmr", "--tasks", "mini_nli", "--output_path", "Makefile/x"], "cannot write results"),
     ],
 )

@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.command == "world":
         from trainers import world
 
-        world.main(arguments)
+        if world.main(arguments):
+            raise SystemExit(2)
     elif arguments.command == "tokenizer":
         _tokenizer(arguments)
     elif arguments.command == "show":

@@ -136,7 +136,9 @@ def _plan(recipe: Recipe, examples: list[Example]) -> BatchPlan:
     """Batches for all processes: data-parallel training deals them out in turn."""
     training, lengths = recipe.training, [len(example) for example in examples]
     batches = training.steps * training.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
-    return BatchPlan(lengths, training.batch_size // training.accumulation, batches, recipe.seed, training.bucket_batches)
+    return BatchPlan(
+        lengths, training.batch_size // training.accumulation, batches, recipe.seed, training.bucket_batches
+    )
 
 
 def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Example], what: str) -> list[dict]:

@@ -91,6 +91,8 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
         raise ConfigError(
             f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}"
         ) from error
+    if spec.embedding_std is not None:
+        torch.nn.init.normal_(network.get_input_embeddings().weight, std=spec.embedding_std)
     if spec.position_scale != 1.0 or spec.position_init == "sinusoidal":
         _initialise_positions(network, spec)
     return network

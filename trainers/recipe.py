@@ -20,7 +20,8 @@ Scalar = str | int | float | bool | None
 class BackboneSpec(Frozen):
     """Where the network comes from: a hub id or folder (`pretrained`), or a shape of a transformers family.
 
-    `initializer_std` replaces the family's own. `position_init: sinusoidal` starts learned position embeddings as
+    `initializer_std` replaces the family's own, `embedding_std` that of the token embeddings (mT5 draws them with 1,
+    which with tied and unscaled logits starts a small network at a loss of 15 nats). `position_init: sinusoidal` starts learned position embeddings as
     sinusoids of wavelengths 2π … 2π·`position_base` with the tokens' standard deviation times `position_scale`: a
     pretrained network has long learnt that near positions are alike, a small one from scratch has no time to.
     All of these only when trained from scratch.
@@ -31,6 +32,7 @@ class BackboneSpec(Frozen):
     pretrained: str | None = None
     revision: str = "main"
     initializer_std: float | None = Field(default=None, gt=0)
+    embedding_std: float | None = Field(default=None, gt=0)
     position_scale: float = Field(default=1.0, gt=0)
     position_init: Literal["random", "sinusoidal"] = "random"
     position_base: float = Field(default=1000.0, gt=1)

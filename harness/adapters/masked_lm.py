@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
+import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
@@ -22,7 +23,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
 from harness.backbones import BackboneError, load_masked
 from harness.decoders import Decoded, get_decoder, masked_canvas
-from harness.decoders.length import POLICIES, predicted_lengths
+from harness.decoders.length import POLICIES, length_logprobs, predicted_lengths
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import Item, Scored, make_scorer, score_all
@@ -33,13 +34,15 @@ from harness.suites import unknown
 class MaskedSettings:
     """Everything about an adapter that can change a number; flat scalars, as `--model_args` splits on commas.
 
-    scorer, rows: estimator and its row budget per target; decoder, steps: how answers are written and in how many
+    scorer, rows: estimator and its row budget per target; length_term: add log p(length | prompt) where the checkpoint
+    has a length head (a target of known length is otherwise scored as if its length had been given); decoder, steps: how answers are written and in how many
     passes; length: predicted | oracle | fixed; length_beam: candidates decoded per item, best mean log-prob wins;
     schedule, condition: of the reparameterized decoder; seed: of sampled masks; max_gen_toks: longest answer.
     """
 
     scorer: str = "any_order"
     rows: int = 32
+    length_term: bool = True
     decoder: str = "mask_predict"
     steps: int = 10
     length: str = "predicted"
@@ -205,11 +208,25 @@ class MaskedLM(LM):
                 progress.update(done)
 
             scored = score_all(scorer, items, engine, advance)
+        if self.settings.length_term and self.backbone.length_head is not None:
+            scored = self._with_length(items, scored)
         for score in scored:
             self.tally.weaken(score.kind)
         self.tally.scored += len(scored)
         self.tally.rows += engine.rows_computed
         return scored
+
+    def _with_length(self, items: Sequence[Item], scored: list[Scored]) -> list[Scored]:
+        """log p(y, L | x) = log p(L | x) + log p(y | L, x); each distinct prompt is read once."""
+        prompts = sorted({item.prompt for item in items}, key=len)
+        logprob: dict[tuple[int, ...], np.ndarray] = {}
+        for at in range(0, len(prompts), self.batch_size or 64):
+            batch = prompts[at : at + (self.batch_size or 64)]
+            logprob |= dict(zip(batch, length_logprobs(self.backbone, batch), strict=True))
+        return [
+            replace(score, logprob=score.logprob + float(logprob[item.prompt][len(item.target)]))
+            for item, score in zip(items, scored, strict=True)
+        ]
 
     def _encode(self, request: Instance) -> Item:
         context, continuation = arguments_of(request)

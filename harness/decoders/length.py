@@ -8,12 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from harness.backbones import MaskedBackbone
 from harness.lengths import top_lengths
 
 POLICIES = ("predicted", "oracle", "fixed")
+
+
+@torch.inference_mode()
+def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) -> np.ndarray:
+    """log p(L | prompt) in nats, float64 [prompts, L = 0 … max_length]; lengths beyond the head's classes share the last.
+
+    Raises:
+        BackboneError: the checkpoint has no length head.
+    """
+    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
+    logits = backbone.length_logits(backbone.hidden(canvas), canvas)
+    known = logits.float().log_softmax(-1).double().cpu().numpy()
+    return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
 @torch.inference_mode()

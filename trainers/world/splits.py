@@ -12,8 +12,8 @@ from trainers.world.item import Item
 from trainers.world.lexicon import tables
 
 HELDOUT_TEMPLATES = 2  # the last two of every list of a trained task
-TEST_SHARE = 0.1  # of the facts of every trained task
-ENGLISH_SHARE = 0.1  # of the instructions around text in another language
+TEST_SHARE = 0.2  # of the facts of every trained task
+ENGLISH_SHARE = 0.05  # of the instructions around text in another language
 # Templates of describe are all trained: the template axis scores one right answer, describe has many.
 ALWAYS_TRAINED = ("describe_list", "describe_fact")
 HELDOUT_LANGUAGE = {
