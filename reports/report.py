@@ -30,7 +30,7 @@ FIGURES: dict[str, tuple[str, str, Callable, str]] = {
         "pareto",
         "Quality and speed",
         pareto_figure,
-        "Exact match on long answers against tokens per second; bars: range over repeats and seeds; "
+        "Token F1 on long answers against tokens per second; bars: range over repeats and seeds; "
         "line: modes that no other beats in both.",
     ),
 }

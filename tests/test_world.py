@@ -221,7 +221,8 @@ def test_words_of_a_heldout_language_are_seen_in_other_tasks(world):
             if row["language"] == "zh":
                 assert set(row["targets"]) <= characters
             else:
-                assert all(seen[w] for w in re.findall(r"\w+", row["targets"])), row
+                words = re.findall(r"[^\W\d]+", row["targets"])  # numerals are the same in all languages
+                    assert all(seen[w] for w in words), row
 
 
 # No answer without reading
