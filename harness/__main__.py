@@ -135,8 +135,6 @@ def _calm() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if os.environ.get("ANYORDER_DATA") is None and os.environ.get("ANYORDER_LINES") == "1":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def main() -> int:

@@ -65,7 +65,7 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     if seed not in suite.seeds:
         raise ConfigError(f"seed {seed} is not one of suite {suite.name}'s seeds {list(suite.seeds)}.")
     root = results / suite.name
-    os.environ["ANYORDER_CORPUS"] = str(root / "corpus")
+    use_embedded_corpus(suite, root)
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
     evaluations = suite.evaluations_of(system.name)
     manager = task_manager([task for evaluation in evaluations for task in evaluation.tasks])
@@ -90,6 +90,13 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
         print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")
         runs = {f"{record.evaluation}/{record.task}": record.run_id for record in records}
         write_atomically(folder / DONE_FILE, _done(runs))
+
+
+def use_embedded_corpus(suite: Suite, root: Path) -> None:
+    """Point the mini tasks at the suite's own corpus; such a suite needs no network and gets none."""
+    if suite.corpus is not None:
+        os.environ["ANYORDER_CORPUS"] = str(root / "corpus")
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def _done(runs: dict[str, str]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import platform
 import statistics
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from harness.evaluate import load_model
+from harness.evaluate import load_model, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
@@ -42,7 +41,7 @@ def measure_suite(suite: Suite, results: Path) -> str:
     if suite.speed is None:
         raise ConfigError(f"suite {suite.name} has no speed section: nothing to measure.")
     root = results / suite.name
-    os.environ["ANYORDER_CORPUS"] = str(root / "corpus")
+    use_embedded_corpus(suite, root)
     task = task_manager([suite.speed.task]).load(suite.speed.task)["tasks"][suite.speed.task]
     docs = list(task.test_docs())[: suite.speed.items]
     loaded: dict[str, object] = {}
