@@ -22,7 +22,11 @@ def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", de
         ConfigError: unknown name; the nearest known one is given.
     """
     register_models()
+    import torch
     from lm_eval.api.registry import get_model, model_registry
+
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))
 
     if name not in model_registry:
         raise ConfigError(

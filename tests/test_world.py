@@ -222,7 +222,7 @@ def test_words_of_a_heldout_language_are_seen_in_other_tasks(world):
                 assert set(row["targets"]) <= characters
             else:
                 words = re.findall(r"[^\W\d]+", row["targets"])  # numerals are the same in all languages
-                    assert all(seen[w] for w in words), row
+                assert all(seen[w] for w in words), row
 
 
 # No answer without reading
