@@ -31,7 +31,7 @@ speed: .venv/installed ## measure decoding speed of the suite's checkpoints agai
 lint: .venv/installed ## ruff and pyright
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 
 test: lint ## everything a contributor needs: ruff, pyright, pytest (with the smoke suite end to end)
 	$(PY) -m pytest -q
