@@ -5,7 +5,7 @@ BASE  ?= python3
 PY    := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help tables plan speed test lint smoke install install-dev clean
+.PHONY: help tables plan speed test lint install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ plan: .venv/installed ## what `make tables` would still do, how long, how much d
 	@$(PY) -m harness make --suite $(SUITE) --cores $(CORES) --plan
 
 speed: .venv/installed ## measure decoding speed of the suite's checkpoints again
-	@$(PY) -m harness speed --suite $(SUITE)
+	@OMP_NUM_THREADS=1 $(PY) -m harness speed --suite $(SUITE)
 
 lint: .venv/installed ## ruff and pyright
 	$(PY) -m ruff check .

@@ -69,10 +69,12 @@ rule evaluate:
     input:
         f"{ROOT}/checkpoints/{{system}}-{{seed}}/checkpoint.json",
         corpus=CORPUS,
+        tasks=sorted(str(path) for path in Path("tasks").glob("mini/*.[yp]*") if suite.corpus),
     output:
         f"{ROOT}/runs/{{system}}-{{seed}}/done.json",
     params:
         asked=lambda wildcards: [e.model_dump_json() for e in suite.evaluations_of(wildcards.system)],
+        system=lambda wildcards: suite.system(wildcards.system).model_dump_json(),
         name=config.get("suite", "mini"),
     threads: 1
     shell:
@@ -92,7 +94,7 @@ if suite.speed:
         params:
             plan=suite.speed.model_dump_json(),
             name=config.get("suite", "mini"),
-        threads: workflow.cores
+        threads: lambda wildcards, attempt: workflow.cores or 1
         shell:
             "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} > /dev/null"
 

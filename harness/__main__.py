@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--model", help="nar_xlmr, diffusion_xlmr, ar, encdec, or any model of lm-eval")
+    run.add_argument("--model", help="nar_xlmr, diffusion_xlmr, ar or encdec")
     run.add_argument(
         "--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)"
     )
@@ -95,7 +95,7 @@ def ls() -> None:
     """The `ls` command: our names, from tables and file names, without loading anything heavy."""
     from harness.registration import MODELS, tasks_known_here
 
-    print("models     ", "  ".join(sorted(MODELS)), "  (and every model of lm-eval)")
+    print("models     ", "  ".join(sorted(MODELS)), "  (lm-eval's own models: use the lm_eval command)")
     print("scorers    ", "  ".join(_table("harness/scorers/__init__.py", "SCORERS")))
     print("decoders   ", "  ".join(_table("harness/decoders/__init__.py", "DECODERS")))
     print("lengths     predicted  oracle  fixed")

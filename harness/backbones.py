@@ -179,7 +179,7 @@ def checkpoint_record(pretrained: str) -> CheckpointRecord | None:
     if not (folder / CHECKPOINT_FILE).is_file() and not (folder / RECIPE_FILE).is_file():
         return None
     try:
-        return read_checkpoint(folder)
+        return read_checkpoint(folder, verify=True)
     except RecordError as error:
         raise BackboneError(str(error)) from error
 

@@ -45,14 +45,14 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model_args = simple_parse_args_string(arguments.model_args) or {}
     names = [name for name in arguments.tasks.split(",") if name]
     out = arguments.output_path or arguments.results / "runs" / f"{arguments.model}-{digest_of(model_args, 8)}"
-    check_writable(out)
-    manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
-    tasks, groups = leaf_tasks(manager, names)
     if arguments.model not in MODELS:
         raise ConfigError(
             unknown("model of ours", arguments.model, list(MODELS))
             + " For lm-eval's own models use the lm_eval command."
         )
+    check_writable(out)
+    manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
+    tasks, groups = leaf_tasks(manager, names)
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
@@ -79,7 +79,7 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     folder = root / "runs" / f"{system.name}-{seed}"
     records = []
     for evaluation in evaluations:
-        model.configure(**{**system.settings, **evaluation.settings})
+        model.configure(**evaluation.settings)
         tasks, _ = leaf_tasks(manager, evaluation.tasks)
         runner = Runner(
             model,

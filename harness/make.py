@@ -38,7 +38,7 @@ def make(suite_name: str, cores: int, *, plan: bool = False) -> int:
             raise ConfigError(
                 f"another `make tables SUITE={suite.name}` is at work on {folder}; wait for it, or stop it."
             ) from error
-        code = _snakemake(suite_name, cores, "--quiet", "all")
+        code = _snakemake(suite_name, cores, lock.fileno(), "--quiet", "all")
     if code:
         print(
             f"stopped with exit code {code}. What is finished is kept: the same command goes on from here.",
@@ -62,12 +62,13 @@ def check_recipes(suite: Suite) -> None:
 
 def _command(suite_name: str, cores: int, *more: str) -> list[str]:
     base = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT)]
-    kept = ["--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "params"]
+    kept = ["--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "params", "input"]
     return [*base, "--cores", str(cores), *kept, "--config", f"suite={suite_name}", *more]
 
 
-def _snakemake(suite_name: str, cores: int, *more: str) -> int:
-    process = subprocess.Popen(_command(suite_name, cores, *more))
+def _snakemake(suite_name: str, cores: int, lock: int, *more: str) -> int:
+    """Run it with the lock inherited: as long as any job of this call lives, no other call starts."""
+    process = subprocess.Popen(_command(suite_name, cores, *more), pass_fds=(lock,))
     try:
         return process.wait()
     except KeyboardInterrupt:

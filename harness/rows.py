@@ -69,8 +69,10 @@ class RowEngine:
             except torch.OutOfMemoryError:
                 if len(chunk) == 1:
                     raise
-                self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
-                self.batch_size = max(1, len(chunk) // 2)
+                if self.batch_size is None:
+                    self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
+                else:
+                    self.batch_size = max(1, len(chunk) // 2)
                 continue
             start += len(chunk)
             self.rows_computed += len(chunk)

@@ -7,6 +7,7 @@ that is sealed and whose identity (weights, adapter, settings, task, data, limit
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import tempfile
 import time
@@ -55,7 +56,7 @@ class Runner:
         """
         records = []
         for task in tasks:
-            identity = self._identity(task)
+            identity = self._identity(manager, task)
             folder = self.out / task
             record = sealed_run(folder, identity)
             if record is None:
@@ -64,18 +65,31 @@ class Runner:
                 records.append(record)
         return records
 
-    def _identity(self, task: str) -> str:
+    def _identity(self, manager, task: str) -> str:
+        """Digest of everything that can change the numbers of a task; not of batch size, device or process count."""
         checkpoint = self._checkpoint()
         return digest_of(
             {
                 "weights": checkpoint.weights_sha256 or checkpoint.path,
                 "adapter": self.name,
                 "settings": self._settings(),
+                "model": self.model.identity(),
                 "task": task,
+                "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
                 "data": data_identity(task),
             }
         )
+
+    def _together(self):
+        """The tally of all processes."""
+        tally = self.model.tally
+        if self.model.world_size > 1:
+            others = self.model.gather_object(tally, dst=0) or [tally]
+            tally = others[0]
+            for other in others[1:]:
+                tally.add(other)
+        return tally
 
     def _settings(self) -> dict[str, Any]:
         settings = getattr(self.model, "settings", None)
@@ -104,22 +118,24 @@ class Runner:
 
         check_writable(self.out)
         ask_environment_once()
-        tally = self.model.tally = type(self.model.tally)()
+        self.model.tally = type(self.model.tally)()
         started, clock = now(), time.monotonic()
         tracker = EvaluationTracker(output_path=None)
         results = simple_evaluate(
             model=self.model, model_args={"pretrained": str(self.model.pretrained)}, tasks=[task], task_manager=manager,
             evaluation_tracker=tracker, log_samples=True, bootstrap_iters=0, **self.options, **SEEDS,
         )  # fmt: skip
+        tally = self._together()
         if results is None:  # not the first process
             return None
         results["config"]["model"] = self.name
+        generates = results["configs"][task]["output_type"] == "generate_until"
         samples = results.pop("samples")
         seconds = time.monotonic() - clock
         record = RunRecord(
             run_id=identity, suite=self.suite, evaluation=self.evaluation, checkpoint=self._checkpoint(), adapter=self.name,
-            settings=self._settings(), kind=tally.kind if tally.kind and results["configs"][task]["output_type"] != "generate_until" else None,
-            oracle_length=self._settings().get("length") == "oracle" and results["configs"][task]["output_type"] == "generate_until",
+            settings=tally.settings if generates and tally.settings else self._settings(),
+            kind=None if generates else tally.kind, oracle_length=tally.oracle_length,
             task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
             limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
             n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows,
@@ -151,6 +167,7 @@ def _save(tracker, results: dict, samples: list[dict], folder: Path, record: Run
             raise RecordError(
                 f"lm-eval could not write its results below {folder.parent}: free space or choose another folder."
             )
+        _check_whole(made[".json"], made[".jsonl"], len(samples))
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         made[".json"].rename(folder / "results.json")
@@ -159,6 +176,29 @@ def _save(tracker, results: dict, samples: list[dict], folder: Path, record: Run
     record = record.model_copy(update={"files": files})
     seal(record, folder)
     return record
+
+
+def _check_whole(results: Path, samples: Path, count: int) -> None:
+    """RecordError when a file is cut off: lm-eval does not say so when its disk is full."""
+    try:
+        json.loads(results.read_text(encoding="utf-8"))
+        lines = [json.loads(line) for line in samples.read_text(encoding="utf-8").split("\n") if line]
+    except ValueError as error:
+        raise RecordError(
+            f"lm-eval wrote only a part of {results.parent.parent}: is the disk full? ({error})"
+        ) from error
+    if len(lines) != count:
+        raise RecordError(f"lm-eval wrote {len(lines)} of {count} samples: is the disk full?")
+
+
+def task_digest(manager, task: str) -> str:
+    """Digest of the YAML and Python files beside a task's own YAML (its includes and functions live there)."""
+    entry = manager.task_index.get(task)
+    path = getattr(entry, "yaml_path", None)
+    if path is None:
+        return "no file"
+    files = sorted(file for file in Path(path).parent.iterdir() if file.suffix in (".yaml", ".py"))
+    return digest_of({file.name: sha256_file(file) for file in files})
 
 
 def sealed_run(folder: Path, identity: str) -> RunRecord | None:
@@ -239,6 +279,11 @@ def _natural(manager, name: str):
     return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
+def _shown(value: float) -> str:
+    """A share as per cent; anything else (a perplexity, a BLEU) as it is."""
+    return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
+
+
 def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
     """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means."""
     rows = [("task", "metric", "value", "items", "kind", "cut", "seconds")]
@@ -248,7 +293,7 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             if metric.endswith("_stderr") or metric == "sample_len":
                 continue
             rows.append(
-                (record.task, metric, f"{100 * value:.1f}", str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
+                (record.task, metric, _shown(value), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
             )  # fmt: skip
     by_task = {record.task: record for record in records}
     for group, leaves in groups.items():
@@ -265,9 +310,7 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
             if metric.endswith("_stderr") or len(values) < 2:
                 continue
-            rows.append(
-                (group, f"{metric} (mean of {len(values)})", f"{100 * sum(values) / len(values):.1f}", "", "", "", "")
-            )
+            rows.append((group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values)), "", "", "", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -98,7 +98,7 @@ def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[
         "forward_passes_per_item": round(passes, 3), "quality_exact_match": _mean(scores, "exact_match"),
         "quality_token_f1": _mean(scores, "token_f1"),
         "peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if torch.cuda.is_available() else "",
-        "oracle_length": mode.settings.get("length") == "oracle", "device": device_name(),
+        "oracle_length": False, "device": device_name(),
     }  # fmt: skip
 
 
@@ -108,7 +108,11 @@ def answering(model, mode: SpeedMode, plan_length: int) -> Callable[[list[list[i
         if mode.settings:
             raise ConfigError(f"speed.modes.{mode.name}: an autoregressive system has no decoder settings.")
         return lambda prompts: _generate(model, prompts, plan_length)
-    settings = model.defaults.changed({**mode.settings, "max_gen_toks": plan_length})
+    settings = model.asked.changed({**mode.settings, "max_gen_toks": plan_length})
+    if settings.length == "oracle":
+        raise ConfigError(
+            f"speed.modes.{mode.name}: speed is measured with a system's own lengths; take length=predicted or fixed."
+        )
 
     def decode(prompts: list[list[int]]) -> Answers:
         model.tally.forward_passes = 0

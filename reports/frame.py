@@ -115,7 +115,7 @@ def load_results(
     for number, (key, record) in enumerate(runs.items(), 1):
         parts.append(_run_items(key, record, root / key.folder, suite))
         progress(number, len(runs))
-    items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=ITEM_COLUMNS)
+    items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=pd.Index(ITEM_COLUMNS))
     items = items.astype(dict.fromkeys(LABELS, "category"))
     return Results(suite, root, runs, items, checkpoints, expected, tuple(_notes(runs, checkpoints)))
 
@@ -172,7 +172,7 @@ def _notes(runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], Che
 
 
 def _run_items(key: RunKey, record: RunRecord, folder: Path, suite: Suite) -> pd.DataFrame:
-    rows = pd.DataFrame(_item_rows(folder / SAMPLES_FILE), columns=_SAMPLE_COLUMNS)
+    rows = pd.DataFrame(_item_rows(folder / SAMPLES_FILE), columns=pd.Index(_SAMPLE_COLUMNS))
     if rows.duplicated(["item", "metric"]).any():
         twice = rows.loc[rows.duplicated(["item", "metric"]), "item"].iloc[0]
         raise FrameError(f"{folder / SAMPLES_FILE}: item '{twice}' is scored twice; evaluate this run again.")
@@ -268,7 +268,7 @@ def runs_frame(results: Results) -> pd.DataFrame:
         + [getattr(record, name) for name in RUN_FIELDS]
         for key, record in results.runs.items()
     ]
-    return pd.DataFrame(rows, columns=[*place, "label", "weights_sha256", *RUN_FIELDS])
+    return pd.DataFrame(rows, columns=pd.Index([*place, "label", "weights_sha256", *RUN_FIELDS]))
 
 
 def file_digest(path: Path) -> str | None:

@@ -105,7 +105,7 @@ def test_rolling_likelihood_covers_every_token_once(adapter):
     try:
         seen = []
         plain = adapter._score
-        adapter._score = lambda items, *a: seen.extend(items) or plain(items, *a)
+        adapter._score = lambda items, *a, **k: seen.extend(items) or plain(items, *a, **k)
         (total,) = adapter.loglikelihood_rolling(requests([(text,)], "loglikelihood_rolling"), disable_tqdm=True)
         assert sum(len(item.target) for item in seen) == len(adapter._ids(text)) and np.isfinite(total) and total < 0
     finally:
@@ -189,6 +189,23 @@ def test_autoregressive_scores_and_answers_equal_stock_lm_eval(checkpoints, name
     asked = requests([("say red", {"until": ["\n"], "max_gen_toks": 6})], "generate_until")
     assert mine.generate_until(asked, disable_tqdm=True) == stock.generate_until(asked, disable_tqdm=True)
     assert mine.tally.kind == "exact" and mine.tally.scored == 4
+    if name == "bloomz":
+        texts = requests([("red blue green " * 150,)], "loglikelihood_rolling")
+        assert mine.loglikelihood_rolling(texts, disable_tqdm=True) == stock.loglikelihood_rolling(
+            texts, disable_tqdm=True
+        )
+
+
+def test_an_oracle_length_asked_for_by_the_task_is_remembered(checkpoints):
+    adapter = NarXlmr(str(checkpoints["instruct_xmlr"]))
+    asked = {"until": ["\n"], "max_gen_toks": 6, "length": "oracle", "steps": 2, "do_sample": False, "temperature": 0.0}
+    adapter.generate_until(requests([("say red", asked)], "generate_until"), disable_tqdm=True)
+    assert adapter.tally.oracle_length and adapter.tally.settings["steps"] == 2
+    for wrong, sentence in (({"do_sample": True, "temperature": 0.7}, "greedily"), ({"step": 3}, "Did you mean 'steps'")):
+        with pytest.raises(ValueError, match=sentence):
+            adapter.generate_until(requests([("say", {**asked, **wrong})], "generate_until"), disable_tqdm=True)
+    with pytest.raises(ValueError, match="whole number"):
+        adapter.configure(rows="many")
 
 
 def test_bfloat16_runs_and_agrees_roughly(checkpoints):

@@ -113,6 +113,10 @@ def test_truncated_weights_get_one_sentence(checkpoints, tmp_path):
     shutil.copytree(checkpoints["instruct_xmlr"], folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BackboneError, match="was changed after it was sealed"):
+        load_masked(str(folder))
+    for record in ("checkpoint.json", "recipe.yaml"):  # somebody else's folder has no seal
+        (folder / record).unlink()
     with pytest.raises(BackboneError, match="cannot load"):
         load_masked(str(folder))
 

@@ -75,3 +75,28 @@ def test_bad_commands_get_one_line(arguments, sentence):
     done = subprocess.run([sys.executable, "-m", "trainers", *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert not Path("x").exists()
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path):
+    from harness.records import RecordError
+
+    root = checkpoints["mt0"].parent
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"), steps=2)
+    with pytest.raises(RecordError, match="would be replaced"):
+        train_checkpoint(recipe, corpus=root / "corpus", tokenizer_path=str(root / "tokenizer"), out=tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_accumulation_logs_a_loss_and_keeps_the_step_count(checkpoints, tmp_path):
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=2)
+    training = recipe.training.model_copy(update={"accumulation": 4})
+    record = train_checkpoint(
+        recipe.model_copy(update={"training": training}),
+        corpus=root / "corpus",
+        tokenizer_path=str(root / "tokenizer"),
+        out=tmp_path / "accumulated",
+    )
+    assert record.examples == 2 * 32 and 0 < record.final_loss < 20

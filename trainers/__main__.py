@@ -130,7 +130,7 @@ def main() -> int:
         print("\nstopped. Nothing half-written was left; the same command starts this stage again.", file=sys.stderr)
         return 130
     except (ConfigError, RecordError, ValueError, RuntimeError, OSError) as error:
-        if os.environ.get("ANYORDER_TRACE"):
+        if os.environ.get("ANYORDER_TRACEBACK", "0") not in ("", "0"):
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2

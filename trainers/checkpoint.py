@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import torch
 import yaml
+from accelerate import PartialState
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE, MaskedBackbone, special_ids, usable_length
@@ -31,7 +34,7 @@ from trainers.networks import build_network, count_parameters, load_tokenizer
 from trainers.objectives import make_objective
 from trainers.objectives.length import LengthStage
 from trainers.recipe import Recipe
-from trainers.trainer import ObjectiveModule, optimiser_arguments, run_training, write_log
+from trainers.trainer import ObjectiveModule, TrainingError, optimiser_arguments, run_training, write_log
 
 
 def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str | None, out: Path) -> CheckpointRecord:
@@ -44,10 +47,15 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
     """
     files = training_files(recipe.mixture, corpus)
     data = digests(files)
+    if tokenizer_path and (Path(tokenizer_path) / "tokenizer.json").is_file():
+        data["tokenizer.json"] = sha256_file(Path(tokenizer_path) / "tokenizer.json")
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        data["processes"] = str(processes)  # they multiply the batch, so they change the weights
     recipe_id = recipe.recipe_id(data)
     finished = _finished(out, recipe_id)
     if finished is not None:
         return finished
+    _check_target(out)
     started = time.monotonic()
     tokenizer = load_tokenizer(tokenizer_path or recipe.backbone.pretrained or "", recipe.backbone.revision)
     encoded = encode(
@@ -84,7 +92,11 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
         loss_tokens=sum(len(e.target) + 1 for e in seen), final_loss=_final_loss(history),
         corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=_device(), finished=now(),
     )  # fmt: skip
-    return _write(out, recipe, network, backbone, tokenizer, history, record, started)
+    state = PartialState()
+    if state.is_main_process:
+        _write(out, recipe, network, backbone, tokenizer, history, record, started)
+    state.wait_for_everyone()
+    return read_checkpoint(out)
 
 
 def _finished(out: Path, recipe_id: str) -> CheckpointRecord | None:
@@ -93,6 +105,18 @@ def _finished(out: Path, recipe_id: str) -> CheckpointRecord | None:
     except RecordError:
         return None
     return record if record.recipe_id == recipe_id else None
+
+
+def _check_target(out: Path) -> None:
+    """RecordError before training when `out` cannot be written, or holds something that is no checkpoint of ours."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / RECIPE_FILE).is_file())):
+        raise RecordError(f"{out} exists and is no checkpoint of ours: it would be replaced. Name another --out.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise RecordError(f"cannot write {out}: {error.strerror or error}. Choose another --out.") from error
 
 
 def _assemble(recipe: Recipe, network, tokenizer):
@@ -146,9 +170,11 @@ def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Examp
     assert spec is not None and backbone.length_head is not None
     objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
     backbone.model.requires_grad_(False)
+    backbone.model.eval()  # frozen means without dropout, too
     module = ObjectiveModule(backbone, objective, backbone.length_head)
+    batches = spec.steps * int(os.environ.get("WORLD_SIZE", "1"))
     plan = BatchPlan(
-        [len(e.prompt) for e in examples], spec.batch_size, spec.steps, recipe.seed + 1, recipe.training.bucket_batches
+        [len(e.prompt) for e in examples], spec.batch_size, batches, recipe.seed + 1, recipe.training.bucket_batches
     )
     options = optimiser_arguments(recipe.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
     options.update(neftune_noise_alpha=None, gradient_accumulation_steps=1)
@@ -158,16 +184,16 @@ def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Examp
 def _final_loss(history: list[dict]) -> float:
     """Mean of the last logged losses of the main stage (up to five), nats per loss token."""
     losses = [float(row["loss"]) for row in history if row["stage"] == "main"][-5:]
-    return sum(losses) / len(losses) if losses else float("nan")
+    if not losses:
+        raise TrainingError("training logged no loss: nothing was saved.")
+    return sum(losses) / len(losses)
 
 
 def _staged(stage: str, rows: list[dict]) -> list[dict]:
     return [{"stage": stage, **row} for row in rows]
 
 
-def _write(
-    out: Path, recipe: Recipe, network, backbone, tokenizer, history, record: dict, started: float
-) -> CheckpointRecord:
+def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, record: dict, started: float) -> None:
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -189,11 +215,12 @@ def _write(
         seal(sealed, partial)
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
         raise RecordError(
-            f"cannot write the checkpoint to {out}: {error.strerror or error}. Free space or choose another folder."
+            f"cannot write the checkpoint to {out}: {reason}. Free space or choose another folder."
         ) from error
-    return sealed
 
 
 def _device() -> str:

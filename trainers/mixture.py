@@ -56,14 +56,14 @@ def read_records(files: Sequence[Path], limit: int | None) -> list[dict]:
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
     """sha256 of each file, by name."""
-    return {path.name: sha256_file(path) for path in files}
+    return {str(path) if len(files) > 1 else path.name: sha256_file(path) for path in files}
 
 
 class BatchPlan:
     """Seeded batches of example indices: shuffled epochs, sorted by length within windows, windows' batches shuffled.
 
     The order depends on lengths, seed and sizes only, so every recipe with the same numbers sees the same data in
-    the same order, whatever its objective. `skip` drops that many batches (for resuming).
+    the same order, whatever its objective.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):

@@ -69,7 +69,9 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
     set_seed(seed)
     if spec.pretrained is not None:
         try:
-            return auto.from_pretrained(spec.pretrained, revision=spec.revision, use_safetensors=True)
+            return auto.from_pretrained(
+                spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
@@ -107,7 +109,7 @@ def _initialise_positions(network, spec: BackboneSpec) -> None:
         with torch.no_grad():
             if spec.position_init == "sinusoidal":
                 std = float(network.get_input_embeddings().weight.std())
-                table.copy_(sinusoids(*table.shape, spec.position_base) * std * 2**0.5)
+                table.copy_(sinusoids(table.shape[0], table.shape[1], spec.position_base) * std * 2**0.5)
             table.mul_(spec.position_scale)
 
 

@@ -126,9 +126,10 @@ def run_training(
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch, seed=seed, save_strategy="no", report_to="none", disable_tqdm=True,
-            remove_unused_columns=False, logging_steps=max(1, len(plan) // 50), log_level="error",
+            remove_unused_columns=False, logging_steps=max(1, options["max_steps"] // 50), log_level="error",
             use_cpu=not torch.cuda.is_available(), **options,
         )  # fmt: skip
+        arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         trainer = ObjectiveTrainer(
             module, objective, plan, seed, args=arguments, train_dataset=_Examples(examples), callbacks=[_Bar(what)]
         )

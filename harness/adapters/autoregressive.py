@@ -11,6 +11,7 @@ from lm_eval.models import huggingface
 from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
 
+UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
 
 
@@ -32,6 +33,7 @@ class Autoregressive(HFLM):
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         self.pretrained, self.tally = name, Tally()
+        self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
 
     def _require_class(self, name: str, arguments: dict) -> None:
         """BackboneError when the checkpoint is of another paradigm than this adapter scores."""
@@ -51,6 +53,10 @@ class Autoregressive(HFLM):
                 f"'{name}' is a {architecture or config.model_type}: use --model {right}, not {self.adapter}."
             )
 
+    def identity(self) -> dict:
+        """What beside the weights can change a number: the arguments as given."""
+        return dict(sorted(self.arguments.items()))
+
     def configure(self, **changes) -> None:
         """No settings: greedy decoding with the KV cache, and the exact likelihood."""
         if changes:
@@ -58,11 +64,9 @@ class Autoregressive(HFLM):
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None):
         """HFLM's scores, counted; the context is cut from the left where it does not fit."""
-        for (context, continuation), context_ids, target_ids in requests:
+        for pair, context_ids, target_ids in requests:  # pair is None for a window of a rolling text
             if not target_ids:
-                raise BackboneError(
-                    f"the continuation {continuation!r} after {context[-40:]!r} is empty; give every choice a text."
-                )
+                raise BackboneError(f"the continuation in {pair} is empty; give every choice a text.")
             length = len(context_ids) + (0 if self.backend == "seq2seq" else len(target_ids) - 1)
             self.tally.truncated += length > self.max_length
         scored = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)

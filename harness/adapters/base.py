@@ -18,7 +18,10 @@ class NoCheckpoint(ValueError):
 
 @dataclass
 class Tally:
-    """What an adapter did since the last reset: requests scored, not scored, cut from the left, rows computed."""
+    """What an adapter did since the last reset: requests scored, not scored, cut from the left, rows computed.
+
+    `settings` are those that the last generation request was decoded with (a task's own can differ from the adapter's).
+    """
 
     scored: int = 0
     unscored: int = 0
@@ -26,11 +29,21 @@ class Tally:
     rows: int = 0
     forward_passes: int = 0
     kind: Kind | None = None
+    oracle_length: bool = False
+    settings: dict | None = None
 
     def weaken(self, kind: Kind) -> None:
         """Remember the weakest kind of estimate seen: exact, then bound, then pseudo."""
         if self.kind is None or KIND_ORDER.index(kind) > KIND_ORDER.index(self.kind):
             self.kind = kind
+
+    def add(self, other: Tally) -> None:
+        """What another process did, added to this one's."""
+        for name in ("scored", "unscored", "truncated", "rows", "forward_passes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.kind is not None:
+            self.weaken(other.kind)
+        self.oracle_length = self.oracle_length or other.oracle_length
 
     def as_dict(self) -> dict:
         """Plain data for records."""

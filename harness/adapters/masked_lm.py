@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
@@ -28,6 +28,9 @@ from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import Item, Scored, make_scorer, score_all
 from harness.suites import unknown
+
+# Sampling and stopping words of lm-eval's generation settings that greedy parallel decoding has no use for.
+IGNORED_GENERATION_KEYS = {"until", "temperature", "top_p", "top_k", "num_beams", "use_cache"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,12 @@ class MaskedSettings:
     max_gen_toks: int = 64
 
     def __post_init__(self):
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), type(field.default)
+            if type(value) is not wanted:
+                raise ValueError(
+                    f"{field.name}={value!r}: expected {'a whole number' if wanted is int else wanted.__name__}."
+                )
         make_scorer(self.scorer, rows=self.rows, seed=self.seed)
         get_decoder(self.decoder)
         if self.length not in POLICIES:
@@ -105,7 +114,7 @@ class MaskedLM(LM):
     ):
         super().__init__()
         del max_batch_size  # lm-eval passes it always; packing is bounded by tokens here
-        self.settings = self.defaults.changed(settings)
+        self.asked = self.settings = self.defaults.changed(settings)
         self.accelerator = _accelerator()
         if self.accelerator is not None:
             self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
@@ -161,9 +170,13 @@ class MaskedLM(LM):
             "tally": self.tally.as_dict(),
         }
 
+    def identity(self) -> dict:
+        """What beside weights and settings can change a number."""
+        return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings()}
+
     def configure(self, **changes) -> None:
-        """Replace settings of a loaded adapter (a suite asks one checkpoint in several ways)."""
-        self.settings = self.defaults.changed(changes)
+        """Replace settings it was loaded with (a suite asks one checkpoint in several ways); none restores those."""
+        self.settings = self.asked.changed(changes)
 
     # -- scoring --------------------------------------------------------------------------------------------------
 
@@ -190,13 +203,13 @@ class MaskedLM(LM):
                 items.append(Item(prompt[max(0, len(prompt) + len(target) - room) :], tuple(target)))
                 owner.append(index)
         totals = [0.0] * len(requests)
-        for index, score in zip(owner, self._score(items, "scoring texts", disable_tqdm), strict=True):
+        for index, score in zip(owner, self._score(items, "scoring texts", disable_tqdm, whole=False), strict=True):
             totals[index] += score.logprob
         for request, total in zip(requests, totals, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
 
-    def _score(self, items: Sequence[Item], what: str, quiet: bool) -> list[Scored]:
+    def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
         scorer = make_scorer(self.settings.scorer, rows=self.settings.rows, seed=self.settings.seed)
         engine = RowEngine(self.backbone, self.batch_size)
         with bar(
@@ -208,7 +221,7 @@ class MaskedLM(LM):
                 progress.update(done)
 
             scored = score_all(scorer, items, engine, advance)
-        if self.settings.length_term and self.backbone.length_head is not None:
+        if whole and self.settings.length_term and self.backbone.length_head is not None:
             scored = self._with_length(items, scored)
         for score in scored:
             self.tally.weaken(score.kind)
@@ -283,8 +296,9 @@ class MaskedLM(LM):
         context, given = arguments_of(request)
         arguments: dict[str, Any] = {**normalize_gen_kwargs(dict(given), self.settings.max_gen_toks)}
         until = tuple(handle_stop_sequences(arguments.get("until"), eos=None))
-        known = set(asdict(self.settings)) - {"max_gen_toks"}
-        changes = {key: value for key, value in arguments.items() if key in known}
+        if arguments.pop("do_sample", False) and arguments.get("temperature", 1.0):
+            raise ValueError(f"{_where(request)}: do_sample=true, and this adapter decodes greedily; leave it out.")
+        changes = {key: value for key, value in arguments.items() if key not in IGNORED_GENERATION_KEYS}
         changes["max_gen_toks"] = int(arguments["max_gen_toks"])
         settings = self.settings.changed(changes)
         room = self.max_length - self.backbone.layout.overhead
@@ -294,6 +308,8 @@ class MaskedLM(LM):
             )
         prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
         oracle = self._reference_length(request) if settings.length == "oracle" else None
+        self.tally.oracle_length = self.tally.oracle_length or oracle is not None
+        self.tally.settings = asdict(settings)
         return _Job(tuple(prompt), settings, until, oracle)
 
     def _reference_length(self, request: Instance) -> int:
@@ -324,6 +340,8 @@ class MaskedLM(LM):
                 self.backbone, prompts, settings.length_beam, [settings.max_gen_toks] * len(prompts)
             )
         elif settings.length == "oracle":
+            if None in oracle:
+                raise ValueError("length=oracle needs the reference's length of every prompt.")
             lengths = [[min(n or 1, settings.max_gen_toks)] for n in oracle]
         else:
             lengths = [[settings.max_gen_toks]] * len(prompts)

@@ -15,6 +15,7 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
+from harness.rows import ScoringError
 from harness.suites import unknown
 
 DECODERS = {
@@ -57,7 +58,12 @@ def candidates(backbone: MaskedBackbone, canvas: Canvas, at_BT: torch.Tensor) ->
     logits_MV = backbone.logits_at(backbone.hidden(canvas), at_BT).float()
     logits_MV[:, backbone.ids.mask] = -torch.inf
     best, token = logits_MV.max(-1)
-    return token, best - logits_MV.logsumexp(-1)
+    score = best - logits_MV.logsumexp(-1)
+    if not torch.isfinite(score).all():
+        raise ScoringError(
+            "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."
+        )
+    return token, score
 
 
 def lowest(score_BT: torch.Tensor, pool_BT: torch.Tensor, count_B: torch.Tensor) -> torch.Tensor:

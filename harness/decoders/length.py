@@ -13,6 +13,7 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.lengths import top_lengths
+from harness.rows import ScoringError
 
 POLICIES = ("predicted", "oracle", "fixed")
 
@@ -27,6 +28,8 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
     logits = backbone.length_logits(backbone.hidden(canvas), canvas)
     known = logits.float().log_softmax(-1).double().cpu().numpy()
+    if not np.isfinite(known).all():
+        raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
     return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
@@ -41,6 +44,8 @@ def predicted_lengths(
     """
     canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
     logits = backbone.length_logits(backbone.hidden(canvas), canvas)
+    if not torch.isfinite(logits).all():
+        raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
     lengths, logprobs = top_lengths(logits, beam, torch.tensor(list(limits), device=logits.device))
     kept = [
         [int(n) for n, p in zip(row, ps, strict=True) if p > -torch.inf]

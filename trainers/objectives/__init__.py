@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -33,12 +33,11 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class LossSums:
-    """loss_sum / weight_sum is the loss to descend; `extra` is added to it as it is; logs are for people."""
+    """loss_sum / weight_sum is the loss to descend; `extra` is added to it as it is."""
 
     loss_sum: torch.Tensor
     weight_sum: torch.Tensor
     extra: torch.Tensor | None = None
-    logs: dict[str, float] = field(default_factory=dict)
 
 
 class Objective(Protocol):
