@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
-import torch
 from lm_eval.models import huggingface
 
-from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
+from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
 
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
@@ -29,7 +28,7 @@ class Autoregressive(HFLM):
         self._require_class(name, arguments)
         arguments.setdefault("dtype", "float32")
         arguments.setdefault("use_safetensors", True)
-        arguments["device"] = arguments.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+        arguments["device"] = usable_device(arguments.get("device"))
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         self.pretrained, self.tally = name, Tally()

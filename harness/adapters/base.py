@@ -77,6 +77,15 @@ def newest_checkpoint(adapter: str) -> Path:
     )
 
 
+def usable_device(asked: str | None) -> str:
+    """The device asked for, else cuda where there is one; lm-eval's command asks for cuda by default, also without one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return asked or "cuda"
+    return "cpu" if asked is None or asked.startswith("cuda") else asked
+
+
 def weights_sha256(pretrained: str) -> str | None:
     """Digest of a local folder's weights (`records.weights_digest`); None for a hub id."""
     folder = Path(pretrained)

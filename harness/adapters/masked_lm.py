@@ -20,7 +20,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from harness.adapters.base import Tally, newest_checkpoint, weights_sha256
+from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, load_masked
 from harness.decoders import Decoded, get_decoder, masked_canvas
 from harness.decoders.length import POLICIES, length_logprobs, predicted_lengths
@@ -121,7 +121,7 @@ class MaskedLM(LM):
         self.pretrained = pretrained or str(newest_checkpoint(self.adapter))
         if pretrained is None and self.rank == 0:
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {self.pretrained}")
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = torch.device(usable_device(device))
         loaded = load_masked(
             self.pretrained, revision=revision, dtype=_dtype(dtype), device=str(self._device),
             trust_remote_code=bool(trust_remote_code), layout=layout,
