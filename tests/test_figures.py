@@ -42,7 +42,7 @@ def test_main_figure_has_a_panel_per_group_and_a_chance_line_where_there_is_one(
     figure: Any = main_figure(tables["main"], suite)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     titles = {axes.get_title(loc="left"): axes for axes in panels}
-    assert len(titles) == 13
+    assert len(titles) == 12
     dashed = {title for title, axes in titles.items() if any(line.get_linestyle() == "--" for line in axes.lines)}
     assert dashed == {
         "Held-in cls",

@@ -98,7 +98,7 @@ def test_marks_are_holm_over_all_tested_cells(results, tables):
 
 def test_detail_spells_out_the_main_table(tables):
     main, detail = tables["main"], tables["main_detail"]
-    assert len(detail.rows) == 7 * 13
+    assert len(detail.rows) == 7 * 12
     cell = main.cells[("bloomz", "winograd")]
     row = "bloomz:winograd"
     assert detail.cells[(row, "mean")].value == cell.value
