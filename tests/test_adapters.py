@@ -167,6 +167,7 @@ def test_the_newest_local_checkpoint_is_used_and_named(checkpoints, tmp_path, mo
     import shutil
 
     shutil.copytree(checkpoints["instruct_xmlr"], tmp_path / "toy" / "checkpoints" / "instruct_xmlr-0")
+    shutil.copytree(checkpoints["instruct_xmlr"], tmp_path / "smoke" / "checkpoints" / "instruct_xmlr-9")
     monkeypatch.setenv("ANYORDER_RESULTS", str(tmp_path))
     adapter = NarXlmr()
     assert adapter.pretrained.endswith("instruct_xmlr-0") and "instruct_xmlr-0" in capsys.readouterr().out
