@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,28 @@ from harness.suites import ConfigError, Suite, unknown
 DONE_FILE = "done.json"
 
 
+def require_model(name: str) -> None:
+    """ConfigError unless `name` is a model of ours; the nearest known one is given."""
+    if name not in MODELS:
+        raise ConfigError(
+            unknown("model of ours", name, list(MODELS)) + " For lm-eval's own models use the lm_eval command."
+        )
+
+
 def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", device: str | None = None) -> Any:
-    """An lm-eval model by registry name.
+    """A model of ours by registry name.
 
     Raises:
         ConfigError: unknown name; the nearest known one is given.
     """
+    require_model(name)
     register_models()
     import torch
-    from lm_eval.api.registry import get_model, model_registry
+    from lm_eval.api.registry import get_model
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
 
-    if name not in model_registry:
-        raise ConfigError(
-            unknown("model", name, list(model_registry.keys() if hasattr(model_registry, "keys") else MODELS))
-        )
     more = {"batch_size": batch_size, "max_batch_size": None, "device": device}
     return get_model(name).create_from_arg_obj(
         arguments, {key: value for key, value in more.items() if value is not None}
@@ -45,11 +51,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model_args = simple_parse_args_string(arguments.model_args) or {}
     names = [name for name in arguments.tasks.split(",") if name]
     out = arguments.output_path or arguments.results / "runs" / f"{arguments.model}-{digest_of(model_args, 8)}"
-    if arguments.model not in MODELS:
-        raise ConfigError(
-            unknown("model of ours", arguments.model, list(MODELS))
-            + " For lm-eval's own models use the lm_eval command."
-        )
+    require_model(arguments.model)  # before a folder is made for it
     check_writable(out)
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
     tasks, groups = leaf_tasks(manager, names)
@@ -104,6 +106,4 @@ def use_embedded_corpus(suite: Suite, root: Path) -> None:
 
 
 def _done(runs: dict[str, str]) -> str:
-    import json
-
     return json.dumps({"finished": now(), "runs": runs}, indent=1) + "\n"

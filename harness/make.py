@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness.runs import check_writable
-from harness.suites import ConfigError, Suite, load_suite
+from harness.suites import ConfigError, Suite, load_suite, unknown
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,8 +55,6 @@ def check_recipes(suite: Suite) -> None:
     for system in suite.systems:
         if not (ROOT / system.recipe).is_file():
             known = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "trainers" / "recipes").glob("*/*.yaml"))
-            from harness.suites import unknown
-
             raise ConfigError(f"system {system.name}: " + unknown("recipe", system.recipe, known))
 
 

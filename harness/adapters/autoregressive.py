@@ -32,6 +32,7 @@ class Autoregressive(HFLM):
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         self.pretrained, self.tally = name, Tally()
+        self.weights_sha256 = weights_sha256(name, self.record)
         self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
 
     def _require_class(self, name: str, arguments: dict) -> None:
@@ -86,7 +87,7 @@ class Autoregressive(HFLM):
             **super().get_model_info(),
             "adapter": self.adapter,
             "checkpoint": self.pretrained,
-            "checkpoint_sha256": weights_sha256(self.pretrained),
+            "checkpoint_sha256": self.weights_sha256,
             "checkpoint_recipe": self.record.recipe if self.record else None,
             "checkpoint_seed": self.record.seed if self.record else None,
             "score_kind": "exact",

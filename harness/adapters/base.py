@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.records import CHECKPOINT_FILE, Kind, sha256_file, weights_digest
+from harness.records import CHECKPOINT_FILE, CheckpointRecord, Kind, sha256_file, weights_digest
 
 KIND_ORDER: tuple[Kind, ...] = ("exact", "bound", "pseudo")
 
@@ -86,8 +86,10 @@ def usable_device(asked: str | None) -> str:
     return "cpu" if asked is None or asked.startswith("cuda") else asked
 
 
-def weights_sha256(pretrained: str) -> str | None:
-    """Digest of a local folder's weights (`records.weights_digest`); None for a hub id."""
+def weights_sha256(pretrained: str, record: CheckpointRecord | None) -> str | None:
+    """Digest of the weights: of a sealed checkpoint from its (verified) record, else of a local folder; None for a hub id."""
+    if record is not None:
+        return weights_digest(record.files)
     folder = Path(pretrained)
     if not folder.is_dir():
         return None

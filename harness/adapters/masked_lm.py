@@ -38,8 +38,8 @@ class MaskedSettings:
     """Everything about an adapter that can change a number; flat scalars, as `--model_args` splits on commas.
 
     scorer, rows: estimator and its row budget per target; length_term: add log p(length | prompt) where the checkpoint
-    has a length head (a target of known length is otherwise scored as if its length had been given); decoder, steps: how answers are written and in how many
-    passes; length: predicted | oracle | fixed; length_beam: candidates decoded per item, best mean log-prob wins;
+    has a length head (a target of known length is otherwise scored as if its length had been given); decoder, steps:
+    how answers are written and in how many passes; length: predicted | oracle | fixed; length_beam: candidates decoded per item, best mean log-prob wins;
     schedule, condition: of the reparameterized decoder; seed: of sampled masks; max_gen_toks: longest answer.
     """
 
@@ -128,6 +128,7 @@ class MaskedLM(LM):
         )  # fmt: skip
         self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
+        self.weights_sha256 = weights_sha256(self.pretrained, self.record)
         self.tally = Tally()
 
     # -- what lm-eval asks of a model ---------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class MaskedLM(LM):
             "adapter_settings": asdict(self.settings),
             "checkpoint": self.pretrained,
             "checkpoint_revision": self.revision,
-            "checkpoint_sha256": weights_sha256(self.pretrained),
+            "checkpoint_sha256": self.weights_sha256,
             "checkpoint_recipe": record.recipe if record else None,
             "checkpoint_seed": record.seed if record else None,
             "layout": self.backbone.layout.name,
