@@ -17,8 +17,8 @@ SMOKE = ROOT / "results" / "smoke"
 
 
 def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    env = {**os.environ, **environment}
-    env.pop("ANYORDER_CORPUS", None)
+    kept = {key: value for key, value in os.environ.items() if key != "ANYORDER_CORPUS"}
+    env = {**kept, **environment}
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
 
 
