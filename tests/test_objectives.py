@@ -9,6 +9,7 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout
 from harness.lengths import make_length_head
+from harness.suites import ConfigError
 from tests.conftest import masked_network, special
 from trainers.encode import Example, encode
 from trainers.networks import build_network
@@ -153,6 +154,36 @@ def test_coupled_draws_are_nested_and_have_the_right_rate(tokenizer):
         assert abs(float(rate[chosen].mean()) - float(steps[chosen].float().mean() / 50)) < 0.02
 
 
+def test_exact_counts_are_uniform_and_give_the_same_bound_as_coins(tokenizer):
+    layout = Layout()
+    exact: Any = objective_of("diffusion", tokenizer, layout, coupled=False, exact_count=True, weighting="elbo")
+    clean = Canvas(**exact.collate([EXAMPLES[1]] * 5000))
+    maskable = clean.target_BT | clean.eos_BT
+    steps, hidden = exact.draw(maskable, rng())
+    counts = hidden.sum(1)
+    assert not (hidden & ~maskable).any() and (counts.bincount(minlength=6)[1:] / 5000 - 0.2).abs().max() < 0.02
+    assert torch.allclose(steps, counts / 5 * 50)
+    # weight n/k · share k/n of tokens hidden = 1 for every draw: the loss of equal logits is log V without noise
+    backbone = MaskedBackbone(zeroed(masked_network(tokenizer)), special(tokenizer), layout, 90)
+    for normalise in ("example", "token"):
+        objective: Any = objective_of(
+            "diffusion", tokenizer, layout, coupled=False, exact_count=True, weighting="elbo", normalise=normalise
+        )
+        loss = divided(objective.loss(backbone, objective.collate(EXAMPLES), rng()))
+        assert loss == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
+
+
+def test_token_normalised_diffusion_weighs_every_token_the_same(tokenizer):
+    layout = Layout()
+    backbone = MaskedBackbone(masked_network(tokenizer), special(tokenizer), layout, 90)
+    sums = {}
+    for normalise in ("example", "token"):
+        objective: Any = objective_of("diffusion", tokenizer, layout, mask_eos=False, normalise=normalise)
+        sums[normalise] = objective.loss(backbone, objective.collate([EXAMPLES[1]] * 3), rng())
+    assert float(sums["example"].weight_sum) == 6 and float(sums["token"].weight_sum) == 24  # 2 draws × 3 × 4 tokens
+    assert divided(sums["token"]) == pytest.approx(divided(sums["example"]))  # equal lengths: no difference
+
+
 def test_smoothing_adds_the_mean_over_the_vocabulary():
     logits = torch.tensor([[1.0, 2.0, 3.0]])
     nll = -logits.log_softmax(-1)[0]
@@ -180,3 +211,20 @@ def test_unknown_settings_are_refused(tokenizer):
         objective_of("causal", tokenizer, normalise="sentence")
     with pytest.raises(ValueError, match="weighting"):
         objective_of("diffusion", tokenizer, Layout(), weighting="cubic")
+    with pytest.raises(ValueError, match="coupled: false"):
+        objective_of("diffusion", tokenizer, Layout(), exact_count=True)
+    with pytest.raises(ValueError, match="normalise"):
+        objective_of("diffusion", tokenizer, Layout(), normalise="sentence")
+
+
+def test_relative_biases_are_scaled_and_absolute_positions_too(tokenizer):
+    def spread(scale: float) -> float:
+        spec = BackboneSpec(family="mt5", shape=MT5, position_scale=scale)
+        network = build_network(spec, "seq2seq", tokenizer, 0)
+        return float(
+            next(p.detach().std() for name, p in network.named_parameters() if "relative_attention_bias" in name)
+        )
+
+    assert spread(60.0) == pytest.approx(60 * spread(1.0), rel=1e-5)
+    with pytest.raises(ConfigError, match="no learned positions"):
+        build_network(BackboneSpec(family="llama", shape=LLAMA, position_scale=2.0), "causal", tokenizer, 0)

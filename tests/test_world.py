@@ -17,9 +17,10 @@ import pytest
 from trainers.world import build
 from trainers.world.build import WEIGHTS
 from trainers.world.evaluation import GROUPS
+from trainers.world.instructions import ARRANGEMENTS, HELDOUT, instructions
 from trainers.world.languages import Fact, grammar
-from trainers.world.lexicon import LANGUAGES, tables
-from trainers.world.splits import HELDOUT_DIRECTIONS, HELDOUT_LANGUAGE, HELDOUT_TEMPLATES
+from trainers.world.lexicon import LANGUAGES, PIVOT, han_words, tables
+from trainers.world.splits import HELDOUT_LANGUAGE, TRANSLATING
 from trainers.world.tasks import TRAINED
 
 ROOT = Path(__file__).parents[1]
@@ -188,9 +189,9 @@ def test_heldin_facts_are_not_trained_on(world):
         # The sentence names person and rule, so it stands for the fact.
         if row["task"] in ("continuation", "reason"):
             assert (row["task"], row["language"], row["targets"]) not in trained
-    sums = {tuple(re.findall(r"\d+", r["inputs"])) + (r["targets"],) for r in train if r["task"] == "arithmetic"}
+    problems = {re.split(r"(?<=[.。])", r["inputs"])[0] for r in train if r["task"] == "arithmetic"}
     new = [row for row in docs["heldin_gen"] if row["task"] == "arithmetic"]
-    assert new and not [r for r in new if tuple(re.findall(r"\d+", r["inputs"])) + (r["targets"],) in sums]
+    assert new and not [row for row in new if re.split(r"(?<=[.。])", row["inputs"])[0] in problems]
 
 
 def test_heldout_templates_languages_and_tasks_are_never_trained(world):
@@ -199,15 +200,40 @@ def test_heldout_templates_languages_and_tasks_are_never_trained(world):
     assert not used & {row["template"] for name in ("template_cls", "template_gen") for row in docs[name]}
     for name in used:
         code, wording, index = name.split("/")
-        lists = tables(code)["templates"][wording]
-        assert wording.startswith("describe") or int(index) < len(lists) - HELDOUT_TEMPLATES
+        assert wording.startswith("describe") or int(index) < len(instructions(code, wording)) - HELDOUT
     assert not {record["task"] for record in train} & {"nli", "copa", "story", "winograd"}
     pairs = {(record["task"], record["language"]) for record in train}
     assert not pairs & set(HELDOUT_LANGUAGE.items())
     for name in ("language_cls", "language_gen"):
         for row in docs[name]:
-            if row["task"] not in HELDOUT_DIRECTIONS:
+            if row["task"] not in TRANSLATING:
                 assert HELDOUT_LANGUAGE[row["task"]] == row["language"] != "en"
+
+
+def test_translation_is_trained_from_and_into_english_and_tested_without_it(world):
+    _, train, docs, _ = world
+    rows = [record for record in train if record["task"] in TRANSLATING]
+    assert {record["template"].split("/")[0] for record in rows if record["language"] == PIVOT} == set(LANGUAGES)
+    assert all(record["template"].startswith("en/") for record in rows if record["language"] != PIVOT)
+    into = collections.Counter(record["language"] == PIVOT for record in rows)
+    assert 0.4 < into[True] / len(rows) < 0.6
+    new = [row for row in docs["language_gen"] if row["task"] in TRANSLATING]
+    assert new and PIVOT not in {row["language"] for row in new}
+
+
+def test_a_heldout_instruction_holds_known_parts_in_a_new_arrangement():
+    trained, heldout = ARRANGEMENTS[:-HELDOUT], ARRANGEMENTS[-HELDOUT:]
+    parts = {(cue, part) for cue, arrangement in trained for part in arrangement}
+    for cue, arrangement in heldout:
+        assert (cue, arrangement) not in trained
+        assert {(cue, "body"), (cue, "cue")} <= parts
+        assert set(arrangement) <= {part for _, part in parts}
+    assert instructions("en", "topic")[4] == "{text} Task: What is the topic? Answer:"
+
+
+def test_the_chinese_words_are_those_of_the_lexicon(world):
+    assert world[0]["han_words"] == han_words() == sorted(set(han_words()))
+    assert {"女孩", "在花园里", "饿了"} <= set(han_words()) and not any("{" in word for word in han_words())
 
 
 def test_words_of_a_heldout_language_are_seen_in_other_tasks(world):
@@ -355,8 +381,8 @@ def test_every_language_has_the_same_entries(code):
     for group in english:
         if isinstance(english[group], dict) and group != "patterns":
             assert list(words[group]) == list(english[group]), group
-    for wording, texts in english["templates"].items():
-        ours = words["templates"][wording]
+    for wording in [*english["templates"], *english["instructions"]]:
+        texts, ours = instructions("en", wording), instructions(code, wording)
         assert len(ours) == len(texts) == len(set(ours))
         for text, model in zip(ours, texts, strict=True):
             slots = {field.lower() for _, field, _, _ in string.Formatter().parse(text) if field}
@@ -366,9 +392,7 @@ def test_every_language_has_the_same_entries(code):
 def test_chinese_is_written_without_spaces(world):
     _, train, _, _ = world
     native = [
-        r
-        for r in train
-        if r["language"] == "zh" and r["template"].startswith("zh/") and r["task"] not in HELDOUT_DIRECTIONS
+        r for r in train if r["language"] == "zh" and r["template"].startswith("zh/") and r["task"] not in TRANSLATING
     ]
     assert native and not [record for record in native if " " in record["inputs"] + record["targets"]]
 

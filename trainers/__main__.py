@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -74,7 +75,8 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
             f"--vocabulary {arguments.vocabulary}: at least 300 (256 bytes and the special tokens come first)."
         )
     records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
-    train_tokenizer((f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out)
+    words = json.loads((arguments.corpus / "manifest.json").read_text(encoding="utf-8"))["han_words"]
+    train_tokenizer((f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out, words)
     print(f"tokenizer of {arguments.vocabulary} tokens written to {arguments.out}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,19 +18,33 @@ SPECIAL_TOKENS = {
     "mask_token": "<mask>",
 }
 MODEL_MAX_LENGTH = 256
+POSITION_PARAMETERS = ("position_embeddings", "relative_attention_bias")
 
 
-def train_tokenizer(texts, vocabulary: int, out: Path) -> None:
-    """A byte-level BPE tokenizer of `vocabulary` tokens (any text is encodable; Han characters and digits stand alone)."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+def train_tokenizer(texts, vocabulary: int, out: Path, han_words: Sequence[str] = ()) -> None:
+    """A byte-level BPE tokenizer of `vocabulary` tokens: any text is encodable; digits, the words `han_words` and all
+    other Han characters stand alone.
+
+    Text gets a leading space as in XLM-R's tokenizer, so that a word is the same token at the start of an answer and
+    inside a prompt; a space before a Han character is dropped for the same reason.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    alone = Regex(r" ?[\u4e00-\u9fff]|[\u3000-\u303f\uff00-\uffef]| ?[0-9]")
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Prepend(" "),
+            normalizers.Replace(Regex(r"^  "), " "),
+            normalizers.Replace(Regex(r" (?=[\u4e00-\u9fff])"), ""),
+        ]
+    )
+    han = "|".join(sorted(han_words, key=len, reverse=True) + [r"[\u4e00-\u9fff]"])
+    alone = Regex(han + r"|[\u3000-\u303f\uff00-\uffef]| ?[0-9]")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(alone, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
     )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -43,13 +58,18 @@ def train_tokenizer(texts, vocabulary: int, out: Path) -> None:
 
 
 def load_tokenizer(path: str, revision: str = "main"):
-    """A tokenizer from a folder or the hub; ConfigError when there is none."""
+    """A fast tokenizer from a folder or the hub; ConfigError when there is none."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot load a tokenizer from '{path}': {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"'{path}' has no tokenizer.json: training needs a fast tokenizer; convert it and save it there."
+        )
+    return tokenizer
 
 
 def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
@@ -101,10 +121,11 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
 
 
 def _initialise_positions(network, spec: BackboneSpec) -> None:
-    """Scale learned position embeddings, or start them as sinusoids (Vaswani et al. 2017, §3.5)."""
-    tables = [p for name, p in network.named_parameters() if "position_embeddings" in name]
+    """Scale learned positions (absolute, or T5's relative biases), or start them as sinusoids (Vaswani et al. 2017)."""
+    names = ("position_embeddings",) if spec.position_init == "sinusoidal" else POSITION_PARAMETERS
+    tables = [p for name, p in network.named_parameters() if any(part in name for part in names)]
     if not tables:
-        raise ConfigError(f"backbone: {type(network).__name__} has no learned position embeddings to initialise.")
+        raise ConfigError(f"backbone: {type(network).__name__} has no learned positions to initialise.")
     for table in tables:
         with torch.no_grad():
             if spec.position_init == "sinusoidal":

@@ -85,12 +85,17 @@ class MixtureSpec(Frozen):
 
 
 class TrainingSpec(Frozen):
-    """Optimisation; `batch_size` counts examples per optimiser step of one process, in `accumulation` equal parts."""
+    """Optimisation; `batch_size` counts examples per optimiser step of one process, in `accumulation` equal parts.
+
+    `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0.
+    """
 
     steps: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0)
-    schedule: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"] = "cosine"
+    schedule: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt", "warmup_stable_decay"] = (
+        "cosine"
+    )
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, gt=0, lt=1)

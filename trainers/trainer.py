@@ -144,13 +144,16 @@ def optimiser_arguments(
     training, rate: float | None = None, steps: int | None = None, batch: int | None = None
 ) -> dict:
     """A recipe's training section as `TrainingArguments`."""
+    total = steps or training.steps
+    stable = training.schedule == "warmup_stable_decay"
     return {
-        "max_steps": steps or training.steps,
+        "max_steps": total,
+        "lr_scheduler_kwargs": {"num_decay_steps": total // 5} if stable else None,
         "per_device_train_batch_size": batch or training.batch_size // training.accumulation,
         "gradient_accumulation_steps": training.accumulation,
         "learning_rate": rate or training.learning_rate,
         "lr_scheduler_type": training.schedule,
-        "warmup_steps": min(training.warmup_steps, (steps or training.steps) // 2),
+        "warmup_steps": min(training.warmup_steps, total // 2),
         "weight_decay": training.weight_decay,
         "adam_beta1": training.beta1,
         "adam_beta2": training.beta2,

@@ -32,21 +32,24 @@ def translation(code: str, rng: random.Random, variant: int) -> Item:
     return Item(f"{source}>{code}|{key}", source, "translation", slots, render(grammar(code)))
 
 
-def _word(language: Grammar, concept: str) -> str:
-    """A concept as a dictionary entry."""
+def word(code: str, rng: random.Random, variant: int) -> Item:
+    """A word of the dictionary, which everybody must know, or a noun with article and perhaps adjective."""
+    source, concept = draw_source(code, rng), rng.choice(WORDS)
+    phrase = concept in NOUNS and rng.random() < 0.5
+    adjective = rng.choice(COLOURS_AND_SIZES) if phrase and rng.random() < 0.5 else None
+    from_text, target = (_word(grammar(which), concept, phrase, adjective) for which in (source, code))
+    slots = {"word": from_text, "lang": tables(source)["languages"][code], "to": code}
+    key = f"{source}>{code}|{adjective}-{concept}" if phrase else ""
+    return Item(key, source, "word", slots, target)
+
+
+def _word(language: Grammar, concept: str, phrase: bool, adjective: str | None) -> str:
     if concept in NOUNS:
-        return language.bare(concept)
+        return language.np(concept, adjective) if phrase else language.bare(concept)
     if concept in COLOURS_AND_SIZES:
         return language.dictionary_form(concept)
     group = next(name for name in ("labels", "topics") if concept in language.words[name])
     return language.words[group][concept]
-
-
-def word(code: str, rng: random.Random, variant: int) -> Item:
-    """A word from another language."""
-    source, concept = draw_source(code, rng), rng.choice(WORDS)
-    slots = {"word": _word(grammar(source), concept), "lang": tables(source)["languages"][code], "to": code}
-    return Item(f"{source}>{code}|{concept}", source, "word", slots, _word(grammar(code), concept))
 
 
 def qa(code: str, rng: random.Random, variant: int) -> Item:
@@ -76,11 +79,11 @@ def _where_is(code: str, rng: random.Random) -> Item:
 
 
 def arithmetic(code: str, rng: random.Random, variant: int) -> Item:
-    """A small addition or subtraction in words; whole digit pairs are held out."""
-    start, change = draw_sum(rng)
-    text, question = grammar(code).counting(rng.choice(NAMES), rng.choice(COUNTED), start, change)
+    """A small addition or subtraction in words."""
+    (start, change), name, thing = draw_sum(rng), rng.choice(NAMES), rng.choice(COUNTED)
+    text, question = grammar(code).counting(name, thing, start, change)
     slots = {"text": text, "question": question}
-    return Item(f"{start}{change:+d}", code, "reading", slots, str(start + change))
+    return Item(f"{name}-{thing}-{start}{change:+d}", code, "reading", slots, str(start + change))
 
 
 def headline(code: str, rng: random.Random, variant: int) -> Item:

@@ -7,10 +7,13 @@ of one language. A new language is one such file plus a class beside it.
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 LANGUAGES = ("en", "es", "de", "fr", "sw", "zh")
+PIVOT = "en"  # one side of every trained direction of translation
 FEMALE_NAMES = ("Anna", "Maria", "Lisa")
 MALE_NAMES = ("Tom", "Paul", "Peter")
 NAMES = FEMALE_NAMES + MALE_NAMES
@@ -31,9 +34,7 @@ TOPICS = {
     "furniture": ("chair", "table", "bed", "cupboard"),
 }
 RELATIONS = ("yes", "no", "maybe")
-RULES = ("hungry", "thirsty", "tired", "cold", "rain", "win", "sad", "key")
-# Rules whose effects could be taken for each other: never shown side by side.
-CONFUSABLE = (frozenset(("rain", "cold")), frozenset(("sad", "key")))
+RULES = ("hungry", "thirsty", "tired", "cold", "win", "sad", "dirty", "late")
 STYLES = ("plain", "very", "not", "likes", "both")  # of an opinion
 ROLES = ("help", "teach", "ask", "pay")
 
@@ -49,3 +50,18 @@ def tables(code: str) -> dict:
 
 NOUNS = tuple(tables("en")["nouns"])
 WORDS = NOUNS + COLOURS_AND_SIZES + tuple(tables("en")["labels"]) + tuple(TOPICS)
+
+
+def han_words() -> list[str]:
+    """The words of the Chinese lexicon, sorted: Chinese is written without spaces, so a tokenizer is told of them."""
+    sections = [table for name, table in tables("zh").items() if name not in ("options", "templates")]
+    strings = (re.sub(r"{.*?}", " ", text) for text in _strings(sections))
+    return sorted({run for text in strings for run in re.findall(r"[\u4e00-\u9fff]+", text)})
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)

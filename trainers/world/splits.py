@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 import zlib
 
+from trainers.world.instructions import HELDOUT, instructions
 from trainers.world.item import Item
-from trainers.world.lexicon import tables
+from trainers.world.lexicon import LANGUAGES, PIVOT, tables
 
-HELDOUT_TEMPLATES = 2  # the last two of every list of a trained task
 TEST_SHARE = 0.2  # of the facts of every trained task
 ENGLISH_SHARE = 0.05  # of the instructions around text in another language
 # Templates of describe are all trained: the template axis scores one right answer, describe has many.
@@ -32,28 +32,25 @@ HELDOUT_LANGUAGE = {
     "reason": "zh",
     "role": "sw",
 }
-HELDOUT_DIRECTIONS = {
-    "translation": ("es>de", "de>fr", "fr>sw", "sw>zh", "zh>es"),
-    "word": ("de>es", "fr>de", "sw>fr", "zh>sw", "es>zh"),
-}
+TRANSLATING = ("translation", "word")  # trained from and into English; all other directions are zero-shot
 
 
 def is_test_fact(task: str, key: str) -> bool:
-    """Whether this fact of this task is kept for testing, in every language."""
-    return zlib.crc32(f"{task}|{key}".encode()) % 1000 < 1000 * TEST_SHARE
+    """Whether this fact of this task is kept for testing, in every language; what has no key is never kept."""
+    return bool(key) and zlib.crc32(f"{task}|{key}".encode()) % 1000 < 1000 * TEST_SHARE
 
 
 def is_heldout_combination(task: str, code: str, source: str) -> bool:
     """Whether training never shows this task in this language (translation: from this source into it)."""
-    if task in HELDOUT_DIRECTIONS:
-        return f"{source}>{code}" in HELDOUT_DIRECTIONS[task]
+    if task in TRANSLATING:
+        return PIVOT not in (source, code)
     return HELDOUT_LANGUAGE.get(task) == code
 
 
 def heldout_languages(task: str) -> tuple[str, ...]:
     """Languages in which a task has a held-out combination."""
-    if task in HELDOUT_DIRECTIONS:
-        return tuple(direction.split(">")[1] for direction in HELDOUT_DIRECTIONS[task])
+    if task in TRANSLATING:
+        return tuple(code for code in LANGUAGES if code != PIVOT)
     return (HELDOUT_LANGUAGE[task],) if task in HELDOUT_LANGUAGE else ()
 
 
@@ -71,10 +68,10 @@ def draw_template(item: Item, axis: str, rng: random.Random) -> tuple[str, str]:
     code = "en" if english or axis == "language" else item.source
     if axis == "task":
         code = item.source
-    texts = tables(code)["templates"][item.wording]
+    texts = instructions(code, item.wording)
     indices = range(len(texts))
     if axis != "task" and item.wording not in ALWAYS_TRAINED:
-        boundary = len(texts) - HELDOUT_TEMPLATES
+        boundary = len(texts) - HELDOUT
         indices = range(boundary, len(texts)) if axis == "template" else range(boundary)
     index = rng.choice(indices)
     return f"{code}/{item.wording}/{index}", texts[index]

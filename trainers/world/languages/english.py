@@ -98,7 +98,7 @@ class Grammar:
 
     def headline(self, fact: Fact) -> str:
         """Who does what, without adjective, place and time, as a newspaper would put it."""
-        return capitalised(f"{self.bare(fact.subject)} {self.verb(fact)} {self.bare(fact.object)}")
+        return f"{self.bare(fact.subject)} {self.verb(fact)} {self.bare(fact.object)}"
 
     def note(self, fact: Fact) -> str:
         """The fact as a telegraphic note: place or time, then bare words."""

@@ -24,7 +24,7 @@ class Spanish(Grammar):
         return ("no " if fact.negated else "") + self.words["verbs"][fact.verb]
 
     def headline(self, fact: Fact) -> str:
-        return capitalised(f"{self.np(fact.subject)} {self.verb(fact)} {self.np(fact.object)}")
+        return f"{self.np(fact.subject)} {self.verb(fact)} {self.np(fact.object)}"
 
     def what(self, fact: Fact) -> tuple[str, str]:
         return f"¿Qué {self.verb(fact)} {self.np(fact.subject)}?", self.object(fact)
