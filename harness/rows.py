@@ -20,7 +20,8 @@ import torch
 from harness.backbones import MaskedBackbone
 
 TOKENS_PER_PASS = 16384
-LOGITS_AT_ONCE = 1 << 24  # float32 numbers held at a time: 64 positions of a 250k vocabulary, 64 MiB
+LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}  # numbers of one slice of logits: a processor's cache, 256 MiB
+POSITIONS_AT_ONCE = 64  # at least, whatever the vocabulary: fewer would read its matrix too often
 Key = tuple[int, bytes]  # number of the prompt, int64 ids of the canvas
 
 
@@ -90,7 +91,9 @@ class RowEngine:
 
     def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None):
         self.backbone, self.batch_size = backbone, batch_size
-        self.tokens_per_pass, self.logits_at_once = TOKENS_PER_PASS, LOGITS_AT_ONCE
+        self.tokens_per_pass, vocabulary = TOKENS_PER_PASS, backbone.model.config.vocab_size
+        logits_at_once = LOGITS_AT_ONCE.get(backbone.device.type, LOGITS_AT_ONCE["cuda"])
+        self.positions_at_once = max(POSITIONS_AT_ONCE, logits_at_once // vocabulary)
         self.rows_computed = self.passes = 0
         self._queue: deque[Key] = deque()
         self._waiting: dict[Key, list[tuple[Hashable, int]]] = {}
@@ -169,13 +172,13 @@ class RowEngine:
         return chunk
 
     def _shrink(self, rows: int) -> None:
-        """Half the rows per pass, or half the logits at a time where a single row was too much."""
+        """Half the rows per pass, or half the positions of a slice where a single row was too much."""
         if rows > 1 and self.batch_size is None:
             self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
         elif rows > 1:
             self.batch_size = max(1, rows // 2)
-        elif self.logits_at_once > self.backbone.model.config.vocab_size:
-            self.logits_at_once //= 2
+        elif self.positions_at_once > 1:
+            self.positions_at_once //= 2
         else:
             raise ScoringError("one row alone does not fit into memory: take a smaller model or another device.")
 
@@ -240,7 +243,7 @@ class RowEngine:
             "argmax": np.zeros(len(slot_M), bool),
             "confidence": np.full(len(slot_M), -np.inf),
         }
-        step = max(1, self.logits_at_once // self.backbone.model.config.vocab_size)
+        step = self.positions_at_once
         for at in range(0, len(place_U), step):
             part_U = place_U[at : at + step]
             here_M = ((slot_M >= at) & (slot_M < at + step)).nonzero()[0] if len(place_U) > step else slice(None)
@@ -270,20 +273,20 @@ class RowEngine:
 
 
 def _read_slice(logits_UV: torch.Tensor, slot_M, token_M, best_M, mask: int) -> dict[str, np.ndarray]:
-    total_U = logits_UV.logsumexp(-1)
+    """Values of one slice; p(best) is renormalised over all tokens but the mask token."""
+    logprob_UV = logits_UV.log_softmax(-1)
     slot, token = torch.from_numpy(slot_M).to(logits_UV.device), torch.from_numpy(token_M).to(logits_UV.device)
-    logprob_M = (logits_UV[slot, token] - total_U[slot]).double().cpu().numpy()
+    logprob_M = logprob_UV[slot, token].double().cpu().numpy()
     found = {"logprob": logprob_M, "argmax": np.zeros(len(slot_M), bool), "confidence": np.full(len(slot_M), -np.inf)}
     if best_M.any():
         ranked = torch.from_numpy(best_M).to(logits_UV.device)
         used_R, inverse_M = slot[ranked].unique(return_inverse=True)
-        masked_R = (logits_UV[used_R, mask] - total_U[used_R]).double()
-        logits_RV = logits_UV[used_R]
-        logits_RV[:, mask] = -torch.inf
-        best_R, token_R = logits_RV.max(-1)
-        confidence_R = (best_R - total_U[used_R]).double() - torch.log1p(-masked_R.exp().clamp(max=1 - 1e-12))
+        logprob_RV = logprob_UV[used_R]
+        mask_R = logprob_RV[:, mask].double().exp().clamp(max=1 - 1e-12)
+        logprob_RV[:, mask] = -torch.inf
+        best_R, token_R = logprob_RV.max(-1)
         found["argmax"][best_M] = (token_R[inverse_M] == token[ranked]).cpu().numpy()
-        found["confidence"][best_M] = confidence_R[inverse_M].cpu().numpy()
+        found["confidence"][best_M] = (best_R.double() - torch.log1p(-mask_R))[inverse_M].cpu().numpy()
     return found
 
 

@@ -57,7 +57,7 @@ def uniforms(key: np.uint64, stream: int, *shape: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         state = _mix(key + np.uint64(stream) * np.uint64(0xD1342543DE82EF95))
         bits = _mix(state + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray(bits >> np.uint64(11), np.float64) * 2.0**-53
 
 
 def _mix(x: np.ndarray | np.uint64):
