@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
-    speed = commands.add_parser("speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality")
+    speed = commands.add_parser(
+        "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
+    )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
     speed.add_argument("--only", choices=("decoding", "scoring"), help="one of the two (default: what the suite has)")
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")

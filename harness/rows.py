@@ -19,7 +19,7 @@ import torch
 
 from harness.backbones import MaskedBackbone
 
-TOKENS_PER_PASS = 16384
+TOKENS_PER_PASS = {"cpu": 8192, "cuda": 16384}
 LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}  # numbers of one slice of logits: a processor's cache, 256 MiB
 POSITIONS_AT_ONCE = 64  # at least, whatever the vocabulary: fewer would read its matrix too often
 Key = tuple[int, bytes]  # number of the prompt, int64 ids of the canvas
@@ -91,9 +91,9 @@ class RowEngine:
 
     def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None):
         self.backbone, self.batch_size = backbone, batch_size
-        self.tokens_per_pass, vocabulary = TOKENS_PER_PASS, backbone.model.config.vocab_size
-        logits_at_once = LOGITS_AT_ONCE.get(backbone.device.type, LOGITS_AT_ONCE["cuda"])
-        self.positions_at_once = max(POSITIONS_AT_ONCE, logits_at_once // vocabulary)
+        kind = "cpu" if backbone.device.type == "cpu" else "cuda"
+        self.tokens_per_pass = TOKENS_PER_PASS[kind]
+        self.positions_at_once = max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[kind] // backbone.model.config.vocab_size)
         self.rows_computed = self.passes = 0
         self._queue: deque[Key] = deque()
         self._waiting: dict[Key, list[tuple[Hashable, int]]] = {}

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 WIDTH = 64
 TARGET = 16  # tokens of the target; the rest of the row is prompt
@@ -35,7 +36,9 @@ def measure(vocabulary: int, tokens: int, rows: int) -> dict[str, float]:
 
 def _in_own_process(how: str, *shape: int) -> float:
     command = [sys.executable, "-m", "harness.scoring_memory", how, *map(str, shape)]
-    return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+    return float(
+        json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    )
 
 
 def _room() -> float:
@@ -61,7 +64,8 @@ def peak_mib(how: str, vocabulary: int, tokens: int, rows: int) -> float:
         vocab_size=vocabulary, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=4 * WIDTH,
         max_position_embeddings=tokens + 2, type_vocab_size=1,
     )  # fmt: skip
-    model = XLMRobertaForMaskedLM(config).to(device).eval()
+    model: Any = XLMRobertaForMaskedLM(config)
+    model.to(device).eval()
     backbone = MaskedBackbone(model, SpecialIds(bos=0, eos=2, pad=1, mask=vocabulary - 1), max_length=tokens)
     rng = np.random.default_rng(0)
     ids = rng.integers(5, vocabulary - 1, tokens - 2)

@@ -10,6 +10,7 @@ choice is not the reference's. Lower is better for all but `speedup`, `fewer_row
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import statistics
@@ -27,12 +28,12 @@ from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
 from harness.rows import RowEngine
-from harness.scoring_memory import measure as measure_memory
 from harness.scorers import Item, make_scorer
 from harness.scorers.compat import DRAWS_TOGETHER, llada_masks
 from harness.scorers.estimator import questions
 from harness.scorers.masks import key_of
 from harness.scorers.queue import score_all
+from harness.scoring_memory import measure as measure_memory
 from harness.speed import device_name
 from harness.suites import ConfigError, ScoringGroup, ScoringPlan, Suite
 
@@ -96,7 +97,7 @@ def group_requests(group: ScoringGroup, model) -> list[Instance]:
                 Instance("loglikelihood", doc, (context, choice), index, (name, number, 1))
                 for index, choice in enumerate(_choices(task, doc, number))
             ]
-            lengths = [len(model._ids(request.args[1])) for request in made]
+            lengths = [len(model._encode(request).target) for request in made]
             if len(made) > 1 and group.min_tokens <= min(lengths) <= max(lengths) <= group.max_tokens:
                 requests += made
                 kept += 1
@@ -125,10 +126,9 @@ def _group(model, plan: ScoringPlan, items: Sequence[Item]) -> list[dict[str, An
     exact = score_all(make_scorer("any_order", rows=plan.reference_rows, seed=-1), items, RowEngine(model.backbone))
     truth_I = np.array([score.logprob for score in exact])
     methods: dict[str, Callable[[int], Run]] = {
-        "ours": lambda seed: run_ours(model.backbone, items, plan.rows, seed),
-        "ours_at_draws": lambda seed: run_ours(model.backbone, items, plan.draws, seed),
-        "published": lambda seed: run_published(model.backbone, items, plan.draws, seed),
+        f"ours_{rows}": functools.partial(run_ours, model.backbone, items, rows) for rows in plan.rows
     }
+    methods["published"] = functools.partial(run_published, model.backbone, items, plan.draws)
     runs: dict[str, list[Run]] = {name: [] for name in methods}
     for seed in range(plan.seeds):
         for name, method in methods.items():
@@ -244,7 +244,9 @@ def _published_batch(backbone, item: Item, hidden_BL: torch.Tensor) -> list[floa
     masked = canvas.with_tokens(canvas.tokens_BT.masked_fill(hidden_BT, backbone.ids.mask))
     everywhere_BT = torch.ones_like(hidden_BT)
     logits_BTV = backbone.logits_at(backbone.hidden(masked), everywhere_BT).view(*hidden_BT.shape, -1)
-    nll_M = torch.nn.functional.cross_entropy(logits_BTV[hidden_BT].float(), canvas.tokens_BT[hidden_BT], reduction="none")
+    nll_M = torch.nn.functional.cross_entropy(
+        logits_BTV[hidden_BT].float(), canvas.tokens_BT[hidden_BT], reduction="none"
+    )
     rows_M = hidden_BT.nonzero()[:, 0]
     sums_B = torch.zeros(len(hidden_BL), device=nll_M.device).index_add_(0, rows_M, nll_M)
     return (-sums_B.cpu() * len(item.target) / hidden_BL.sum(1)).tolist()
@@ -256,7 +258,11 @@ def against_stock(model, requests: Sequence[Instance], repeats: int) -> dict[str
 
     stock_class: Any = huggingface.HFLM
     stock = stock_class(
-        pretrained=model.pretrained, backend=model.backend_name, device=str(model.device), dtype="float32", batch_size=32
+        pretrained=model.pretrained,
+        backend=model.backend_name,
+        device=str(model.device),
+        dtype="float32",
+        batch_size=32,
     )
     model.batch_size_per_gpu = 32
     seconds: dict[str, list[float]] = {"ours": [], "stock": []}

@@ -83,7 +83,7 @@ class ScoringGroup(Frozen):
 
 
 class ScoringPlan(Frozen):
-    """Scoring speed: one masked system, `rows` per choice against `draws` published-style draws per request.
+    """Scoring speed: one masked system, budgets of `rows` per choice against `draws` published-style draws per request.
 
     reference_rows: budget of the run that errors are measured against; seeds: how often each estimate is repeated;
     memory: [vocabulary, tokens, rows] of the memory measurement; autoregressive: the system compared with stock hf.
@@ -91,7 +91,7 @@ class ScoringPlan(Frozen):
 
     system: str
     groups: tuple[ScoringGroup, ...] = Field(min_length=1)
-    rows: int = Field(default=32, ge=1)
+    rows: tuple[int, ...] = Field(default=(16, 32, 128), min_length=1)
     draws: int = Field(default=128, ge=1)
     reference_rows: int = Field(default=4096, ge=1)
     seeds: int = Field(default=3, ge=1)

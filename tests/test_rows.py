@@ -58,7 +58,8 @@ def test_finished_scores_leave_while_others_wait():
 
 
 def test_only_positions_asked_for_are_projected():
-    backbone, seen = TableBackbone(4, "inconsistent"), []
+    backbone: Any = TableBackbone(4, "inconsistent")
+    seen: list[int] = []
     plain = backbone.logits_at
     backbone.logits_at = lambda hidden, where: seen.append(int(where.sum())) or plain(hidden, where)
     target = np.array([4, 5, 6, 4])

@@ -73,7 +73,14 @@ def test_a_second_run_answers_from_the_store(checkpoints, tmp_path):
     assert second.generate_until(asked, disable_tqdm=True) == texts
     assert second.tally.rows == 0 and second.tally.stored == len(PAIRS) + 1 and second.tally.kind == first.tally.kind
     assert second.score_log == first.score_log
-    for change in ({"seed": 7}, {"rows": 16}, {"scorer": "pll"}, {"compat": "llada"}, {"dtype": "bfloat16"}):
+    changes: list[dict[str, Any]] = [
+        {"seed": 7},
+        {"rows": 16},
+        {"scorer": "pll"},
+        {"compat": "llada"},
+        {"dtype": "bfloat16"},
+    ]
+    for change in changes:
         other = DiffusionXlmr(folder, store=path, **change)
         other.loglikelihood(requests(PAIRS[:2]), disable_tqdm=True)
         assert other.tally.stored == 0, change
