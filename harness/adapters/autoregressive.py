@@ -113,9 +113,10 @@ class Autoregressive(HFLM):
         return answers
 
     def _filled(self, method: str, compute, requests, quiet: bool) -> list:
-        known = self._known(method, [request.args for request in requests])
+        together = method == "loglikelihood_rolling" and self.world_size > 1  # its windows are padded across processes
+        known = {} if together else self._known(method, [request.args for request in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
-        computed = iter(compute(new, disable_tqdm=quiet) if new or self.world_size > 1 else ())
+        computed = iter(compute(new, disable_tqdm=quiet) if new or together else ())
         return [known[index] if index in known else next(computed) for index in range(len(requests))]
 
     def get_model_info(self) -> dict:
