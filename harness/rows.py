@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -75,11 +75,11 @@ class _Want:
     """Places of a pass asked for by one asker: row of the pass, row of the asker, target position, token id."""
 
     name: Hashable
+    rows: int
     row_M: np.ndarray
     own_M: np.ndarray
     position_M: np.ndarray
     token_M: np.ndarray
-    found: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class RowEngine:
@@ -232,7 +232,7 @@ class RowEngine:
             asked = self._asked[name].rows
             own_N, row_N = np.asarray(own_N), np.asarray(row_N)
             at_M, position_M = asked.wanted_NL[own_N].nonzero()
-            wants.append(_Want(name, row_N[at_M], own_N[at_M], position_M, asked.target_L[position_M]))
+            wants.append(_Want(name, len(own_N), row_N[at_M], own_N[at_M], position_M, asked.target_L[position_M]))
         return wants
 
     def _read(self, hidden_BTD, place_U, slot_M, token_M, best_M) -> dict[str, np.ndarray]:
@@ -260,11 +260,12 @@ class RowEngine:
         for want in wants:
             asked, end = self._asked[want.name], at + len(want.own_M)
             asked.values.logprob_NL[want.own_M, want.position_M] = found["logprob"][at:end]
-            ranked = want.own_M < asked.rows.ranked
-            own, position = want.own_M[ranked], want.position_M[ranked]
-            asked.values.argmax_RL[own, position] = found["argmax"][at:end][ranked]
-            asked.values.confidence_RL[own, position] = found["confidence"][at:end][ranked]
-            asked.open -= len(np.unique(want.own_M))
+            if asked.rows.ranked:
+                ranked = want.own_M < asked.rows.ranked
+                own, position = want.own_M[ranked], want.position_M[ranked]
+                asked.values.argmax_RL[own, position] = found["argmax"][at:end][ranked]
+                asked.values.confidence_RL[own, position] = found["confidence"][at:end][ranked]
+            asked.open -= want.rows
             at = end
             if not asked.open:
                 finished.append((want.name, asked.values))

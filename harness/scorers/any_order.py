@@ -41,7 +41,7 @@ class AnyOrder:
     def _enumerate(self, item: Item) -> Steps:
         hidden_NL, weight_N = all_masks(len(item.target))
         values = yield rows_of(item, hidden_NL, ranked=1)
-        total = float((np.nan_to_num(values.logprob_NL).sum(1) * weight_N).sum())
+        total = float((np.where(hidden_NL, values.logprob_NL, 0.0).sum(1) * weight_N).sum())
         kind: Kind = "exact" if len(item.target) == 1 else self.kind
         return Scored(total, 0.0, bool(values.argmax_RL.all()), len(hidden_NL), kind)
 
