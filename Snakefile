@@ -17,6 +17,7 @@ RECIPES = {system.name: system.recipe for system in suite.systems}
 PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds]
 CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
 TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
+SPEED = [f"{ROOT}/speed/{name}.csv" for name, plan in (("decoding", suite.speed), ("scoring", suite.scoring)) if plan]
 
 
 rule all:
@@ -82,7 +83,7 @@ rule evaluate:
         "--system {wildcards.system} --seed {wildcards.seed}"
 
 
-if suite.speed:
+if SPEED:
 
     rule speed:
         input:
@@ -90,9 +91,9 @@ if suite.speed:
             [f"{ROOT}/checkpoints/{name}-{suite.seeds[0]}/checkpoint.json" for name, _ in PAIRS],
             [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         output:
-            f"{ROOT}/speed/decoding.csv",
+            SPEED,
         params:
-            plan=suite.speed.model_dump_json(),
+            plan=[plan.model_dump_json() for plan in (suite.speed, suite.scoring) if plan],
             name=config.get("suite", "mini"),
         threads: lambda wildcards, attempt: workflow.cores or 1
         shell:
@@ -102,7 +103,7 @@ if suite.speed:
 rule report:
     input:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
-        [f"{ROOT}/speed/decoding.csv"] if suite.speed else [],
+        SPEED,
         sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
     output:
         f"{ROOT}/report.md",

@@ -35,8 +35,11 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
-    speed = commands.add_parser("speed", help="measure decoding speed and quality of a suite's checkpoints")
+    speed = commands.add_parser(
+        "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
+    )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
+    speed.add_argument("--only", choices=("decoding", "scoring"), help="one of the two (default: what the suite has)")
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
     make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
@@ -120,10 +123,17 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    from harness.scoring_speed import measure_scoring
     from harness.speed import measure_suite
-    from harness.suites import load_suite
+    from harness.suites import ConfigError, load_suite
 
-    print(measure_suite(load_suite(arguments.suite), arguments.results))
+    suite = load_suite(arguments.suite)
+    parts = {"decoding": (suite.speed, measure_suite), "scoring": (suite.scoring, measure_scoring)}
+    asked = [name for name, (plan, _) in parts.items() if plan is not None and arguments.only in (None, name)]
+    if not asked:
+        raise ConfigError(f"suite {suite.name} has no {arguments.only or 'speed'} section: nothing to measure.")
+    for name in asked:
+        print(parts[name][1](suite, arguments.results))
 
 
 def _calm() -> None:

@@ -91,23 +91,27 @@ class Layout:
         """Right-padded canvas of (prompt, target) id pairs; targets may be empty (prompt-only rows)."""
         rows = [self.row(prompt, target, ids) for prompt, target in pairs]
         width = max(len(tokens) for tokens, _ in rows)
-        size = (len(rows), width)
-        start_B = torch.tensor([start for _, start in rows]).unsqueeze(1)
-        length_B = torch.tensor([len(target) for _, target in pairs]).unsqueeze(1)
         tokens_BT = torch.tensor([tokens + [ids.pad] * (width - len(tokens)) for tokens, _ in rows], dtype=torch.long)
-        index_BT = torch.arange(width).expand(size)
-        first_B = start_B - 1 if self.isolated else start_B
+        starts_B = torch.tensor([start for _, start in rows])
+        return self.canvas_of(tokens_BT, starts_B, torch.tensor([len(target) for _, target in pairs]))
+
+    def canvas_of(self, tokens_BT: torch.Tensor, start_B: torch.Tensor, length_B: torch.Tensor) -> Canvas:
+        """Canvas of right-padded rows whose targets begin at `start_B` and have `length_B` content tokens."""
+        size, start_B1 = tokens_BT.shape, start_B.unsqueeze(1)
+        end_B1 = start_B1 + length_B.unsqueeze(1)
+        index_BT = torch.arange(size[1]).expand(size)
+        first_B1 = start_B1 - 1 if self.isolated else start_B1
         positions_BT = index_BT
         if self.target_position is not None:
-            restarted = index_BT - first_B + self.target_position
-            positions_BT = torch.where(index_BT >= first_B, restarted, index_BT)
+            restarted = index_BT - first_B1 + self.target_position
+            positions_BT = torch.where(index_BT >= first_B1, restarted, index_BT)
         return Canvas(
             tokens_BT=tokens_BT,
-            target_BT=(index_BT >= start_B) & (index_BT < start_B + length_B),
-            eos_BT=index_BT == start_B + length_B,
-            attend_BT=index_BT <= start_B + length_B,
-            prompt_BT=index_BT < first_B,
-            positions_BT=positions_BT.clamp(min=0) * (index_BT <= start_B + length_B),
+            target_BT=(index_BT >= start_B1) & (index_BT < end_B1),
+            eos_BT=index_BT == end_B1,
+            attend_BT=index_BT <= end_B1,
+            prompt_BT=index_BT < first_B1,
+            positions_BT=positions_BT.clamp(min=0) * (index_BT <= end_B1),
         )
 
     def prompt_only(self, prompts: Sequence[Sequence[int]], ids: SpecialIds) -> Canvas:

@@ -14,6 +14,7 @@ from harness.runs import Runner, check_writable, leaf_tasks, summary
 from harness.suites import ConfigError, Suite, unknown
 
 DONE_FILE = "done.json"
+STORE_FILE = "answers.sqlite"  # beside a system's runs: a killed task goes on where it was
 
 
 def require_model(name: str) -> None:
@@ -75,10 +76,9 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
     evaluations = suite.evaluations_of(system.name)
     manager = task_manager([task for evaluation in evaluations for task in evaluation.tasks])
-    model = load_model(
-        system.adapter, {"pretrained": str(checkpoint), **system.settings}, batch_size=suite.batch_size, device=device
-    )
     folder = root / "runs" / f"{system.name}-{seed}"
+    arguments = {"pretrained": str(checkpoint), "store": str(folder / STORE_FILE), **system.settings}
+    model = load_model(system.adapter, arguments, batch_size=suite.batch_size, device=device)
     records = []
     for evaluation in evaluations:
         model.configure(**evaluation.settings)

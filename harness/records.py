@@ -87,7 +87,9 @@ class RunRecord(Frozen):
     """One adapter on one task: an envelope around lm-eval's own result files, not a copy of them.
 
     `kind` is the weakest estimate among the run's scores (None for generation); `n_unscored` counts requests
-    that got no score, `n_truncated` those whose context was cut from the left; `seconds` is wall time of the
+    that got no score, `n_truncated` those whose context was cut from the left, `n_stored` those answered from the
+    store (their rows are not in `n_rows`); `estimate` says how sure sampled scores are (standard error in nats, rows per
+    choice, probability of a flipped answer; one line per question in scores.jsonl); `seconds` is wall time of the
     task without loading. `values` holds lm-eval's aggregates (`metric,filter` keys). Higher is better unless
     lm-eval's file says otherwise.
     """
@@ -110,6 +112,8 @@ class RunRecord(Frozen):
     n_unscored: int
     n_truncated: int
     n_rows: int
+    n_stored: int = 0
+    estimate: dict[str, float] | None = None
     values: dict[str, float]
     seeds: dict[str, int | None]
     data: dict[str, str]

@@ -1,118 +1,295 @@
 """One queue of rows over all requests: each distinct (prompt, canvas) is computed once, packed by length.
 
-A row asks for log p(token | prompt, canvas) at some positions of the target. Rows of all requests go into one
-queue, equal (prompt, canvas) pairs share one forward pass, passes are packed by length, and values are scattered
-back. Log-sum-exp runs in float32; a row's value does not depend on what else is in its batch beyond float32
-rounding of the network itself.
+A row asks for log p(token | prompt, canvas) at some hidden positions of a target. Rows of all requests stand in one
+queue, equal (prompt, canvas) pairs share one forward pass, passes are packed up to a budget of tokens, the vocabulary
+projection runs only at the positions asked for and in slices of bounded size, and values are scattered back.
+Log-sum-exp runs in float32; a value does not depend on what else is in its pass beyond float32 rounding.
+Shapes: N rows of one target, L target positions, B rows of a pass, T tokens, M positions asked for, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
 
 from harness.backbones import MaskedBackbone
 
-TOKENS_PER_PASS = 16384
-
-
-@dataclass(frozen=True)
-class Row:
-    """Target `canvas` (ids, mask id where hidden) after `prompt`; `wanted` = target positions, `tokens` their ids."""
-
-    prompt: tuple[int, ...]
-    canvas: tuple[int, ...]
-    wanted: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """Per wanted position: log-probability of the token (nats, float64), and whether it was the argmax."""
-
-    logprob: np.ndarray
-    argmax: np.ndarray
+TOKENS_PER_PASS = {"cpu": 8192, "cuda": 16384}
+LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}  # numbers of one slice of logits: a processor's cache, 256 MiB
+POSITIONS_AT_ONCE = 64  # at least, whatever the vocabulary: fewer would read its matrix too often
+Key = tuple[int, bytes]  # number of the prompt, int64 ids of the canvas
 
 
 class ScoringError(RuntimeError):
     """The network gave no usable number (NaN or infinite logits), or a row does not fit."""
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one target: which positions are hidden, which of those are asked for.
+
+    prompt: ids; target_L int64; hidden_NL, wanted_NL bool. The first `ranked` rows are also asked for the network's
+    own best token at every wanted position (a second pass over the vocabulary, so only where a scorer needs it).
+    """
+
+    prompt: tuple[int, ...]
+    target_L: np.ndarray
+    hidden_NL: np.ndarray
+    wanted_NL: np.ndarray
+    ranked: int = 0
+
+    def __len__(self) -> int:
+        return len(self.hidden_NL)
+
+    @property
+    def length(self) -> int:
+        """Prompt and target tokens of each row."""
+        return len(self.prompt) + len(self.target_L)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Answers to `Rows`: logprob_NL in nats, float64 (NaN where not asked for); for the ranked rows, whether the target
+    token is the network's best token, and that token's log-probability (the mask token takes no part in either).
+    """
+
+    logprob_NL: np.ndarray
+    argmax_RL: np.ndarray
+    confidence_RL: np.ndarray
+
+
+@dataclass
+class _Asked:
+    rows: Rows
+    values: Values
+    open: int
+
+
+@dataclass
+class _Want:
+    """Places of a pass asked for by one asker: row of the pass, row of the asker, target position, token id."""
+
+    name: Hashable
+    rows: int
+    row_M: np.ndarray
+    own_M: np.ndarray
+    position_M: np.ndarray
+    token_M: np.ndarray
+
+
 class RowEngine:
-    """Runs rows through a backbone.
+    """The queue: `open` rows under a name, `step` one forward pass, receive the names whose rows are all answered.
 
     Args:
-        batch_size: rows per forward pass; None packs up to `TOKENS_PER_PASS` tokens and halves on out-of-memory.
-        progress: called with the number of rows finished.
+        batch_size: rows per forward pass; None packs up to `TOKENS_PER_PASS` tokens. Both are halved on out-of-memory.
     """
 
     def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None):
         self.backbone, self.batch_size = backbone, batch_size
-        self.tokens_per_pass = TOKENS_PER_PASS
-        self.rows_computed = 0
+        kind = "cpu" if backbone.device.type == "cpu" else "cuda"
+        self.tokens_per_pass = TOKENS_PER_PASS[kind]
+        self.positions_at_once = max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[kind] // backbone.model.config.vocab_size)
+        self.rows_computed = self.passes = 0
+        self._queue: deque[Key] = deque()
+        self._waiting: dict[Key, list[tuple[Hashable, int]]] = {}
+        self._asked: dict[Hashable, _Asked] = {}
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._prompts: list[tuple[int, ...]] = []
 
-    def run(self, rows: Sequence[Row], progress: Callable[[int], object] | None = None) -> list[RowResult]:
-        """Values of all rows, in the order given; `progress` is called with the number of passes' rows done."""
-        shared: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
-        for index, row in enumerate(rows):
-            shared.setdefault((row.prompt, row.canvas), []).append(index)
-        keys = sorted(shared, key=lambda key: -(len(key[0]) + len(key[1])))
-        results: list[RowResult | None] = [None] * len(rows)
-        start = 0
-        while start < len(keys):
-            chunk = keys[start : start + self._rows_at_once(len(keys[start][0]) + len(keys[start][1]))]
-            try:
-                self._forward(chunk, shared, rows, results)
-            except torch.OutOfMemoryError:
-                if len(chunk) == 1:
-                    raise
-                if self.batch_size is None:
-                    self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
-                else:
-                    self.batch_size = max(1, len(chunk) // 2)
-                continue
-            start += len(chunk)
-            self.rows_computed += len(chunk)
-            if progress is not None:
-                progress(sum(len(shared[key]) for key in chunk))
-        return results  # type: ignore[return-value]
+    def open(self, name: Hashable, rows: Rows, urgent: bool = False) -> None:
+        """Put rows into the queue; urgent ones (of a target already begun) come first."""
+        shape, ranked = rows.hidden_NL.shape, (rows.ranked, len(rows.target_L))
+        values = Values(np.full(shape, np.nan), np.zeros(ranked, bool), np.full(ranked, -np.inf))
+        self._asked[name] = _Asked(rows, values, len(rows))
+        canvas_NL = np.where(rows.hidden_NL, self.backbone.ids.mask, rows.target_L)
+        prompt, new = self._number(rows.prompt), []
+        for index, ids in enumerate(canvas_NL):
+            key = (prompt, ids.tobytes())
+            if key not in self._waiting:
+                self._waiting[key] = []
+                new.append(key)
+            self._waiting[key].append((name, index))
+        if urgent:
+            self._queue.extendleft(reversed(new))
+        else:
+            self._queue.extend(new)
+
+    def _number(self, prompt: tuple[int, ...]) -> int:
+        if prompt not in self._numbers:
+            self._numbers[prompt] = len(self._prompts)
+            self._prompts.append(prompt)
+        return self._numbers[prompt]
+
+    def hungry(self, length: int) -> bool:
+        """Whether the queue holds less than one pass of rows of `length` tokens."""
+        return len(self._queue) < self._rows_at_once(length + self.backbone.layout.overhead)
+
+    def run(self, asked: Sequence[Rows]) -> list[Values]:
+        """Values of all rows, in the order given."""
+        for index, rows in enumerate(asked):
+            self.open(("run", index), rows)
+        found: dict[Hashable, Values] = {}
+        while len(found) < len(asked):
+            found.update(self.step())
+        return [found["run", index] for index in range(len(asked))]
+
+    def step(self) -> list[tuple[Hashable, Values]]:
+        """One forward pass; names whose rows are all answered, with their values. Nothing on out-of-memory (retried).
+
+        Raises:
+            ScoringError: NaN or infinite logits, or one row alone does not fit into memory.
+        """
+        chunk = self._chunk()
+        try:
+            finished = self._forward(chunk)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            self._shrink(len(chunk))
+            return []
+        for _ in chunk:
+            del self._waiting[self._queue.popleft()]
+        self.rows_computed += len(chunk)
+        self.passes += 1
+        return finished
 
     def _rows_at_once(self, length: int) -> int:
-        return self.batch_size or max(1, self.tokens_per_pass // (length + self.backbone.layout.overhead))
+        return self.batch_size or max(1, self.tokens_per_pass // length)
+
+    def _chunk(self) -> list[Key]:
+        chunk, longest = [], 0
+        for key in self._queue:
+            length = len(self._prompts[key[0]]) + len(key[1]) // 8 + self.backbone.layout.overhead
+            longest = max(longest, length)
+            if chunk and len(chunk) >= self._rows_at_once(longest):
+                break
+            chunk.append(key)
+        return chunk
+
+    def _shrink(self, rows: int) -> None:
+        """Half the rows per pass, or half the positions of a slice where a single row was too much."""
+        if rows > 1 and self.batch_size is None:
+            self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
+        elif rows > 1:
+            self.batch_size = max(1, rows // 2)
+        elif self.positions_at_once > 1:
+            self.positions_at_once //= 2
+        else:
+            raise ScoringError("one row alone does not fit into memory: take a smaller model or another device.")
 
     @torch.inference_mode()
-    def _forward(self, keys: list, shared: dict, rows: Sequence[Row], results: list) -> None:
-        backbone = self.backbone
-        canvas = backbone.layout.pack(keys, backbone.ids)
-        starts = canvas.target_BT.long().argmax(1)
-        owner, flat_row, flat_position, flat_token = [], [], [], []
-        for place, key in enumerate(keys):
-            for index in shared[key]:
-                row = rows[index]
-                owner.append((index, len(row.wanted)))
-                flat_row += [place] * len(row.wanted)
-                flat_position += row.wanted
-                flat_token += row.tokens
-        row_M = torch.tensor(flat_row)
-        position_M = torch.tensor(flat_position) + starts[row_M]
-        needed_BT = torch.zeros_like(canvas.target_BT)
-        needed_BT[row_M, position_M] = True
-        slot_BT = (needed_BT.flatten().cumsum(0) - 1).view(needed_BT.shape)
-        slot_M = slot_BT[row_M, position_M].to(backbone.device)
-        canvas = canvas.to(backbone.device)
-        logits = backbone.logits_at(backbone.hidden(canvas), needed_BT.to(backbone.device)).float()
-        total, best = logits.logsumexp(-1), logits.argmax(-1)
-        token_M = torch.tensor(flat_token, device=logits.device)
-        logprob = (logits[slot_M, token_M] - total[slot_M]).double().cpu().numpy()
-        greedy = (best[slot_M] == token_M).cpu().numpy()
-        if not np.isfinite(logprob).all():
+    def _forward(self, chunk: Sequence[Key]) -> list[tuple[Hashable, Values]]:
+        device = self.backbone.device
+        canvas, start_B = self._pack(chunk)
+        wants = self._wants(chunk)
+        row_M = np.concatenate([want.row_M for want in wants])
+        place_M = np.concatenate([want.position_M for want in wants]) + start_B[row_M]
+        token_M = np.concatenate([want.token_M for want in wants])
+        best_M = np.concatenate([want.own_M < self._asked[want.name].rows.ranked for want in wants])
+        place_U, slot_M = np.unique(row_M * canvas.tokens_BT.shape[1] + place_M, return_inverse=True)
+        hidden_BTD = self.backbone.hidden(canvas.to(device))
+        found = self._read(hidden_BTD, place_U, slot_M, token_M, best_M)
+        if not np.isfinite(found["logprob"]).all():
             raise ScoringError(
                 "the network gave NaN or infinite logits: its weights or its dtype are broken; nothing was scored."
             )
-        at = 0
-        for index, count in owner:
-            results[index] = RowResult(logprob[at : at + count], greedy[at : at + count])
-            at += count
+        return self._scatter(wants, found)
+
+    def _pack(self, chunk: Sequence[Key]):
+        """The canvas of a pass and the first target position of each row."""
+        ids, blocks = self.backbone.ids, []
+        for (prompt, size), keys in groupby(chunk, key=lambda key: (key[0], len(key[1]))):
+            canvas_NL = np.frombuffer(b"".join(ids_ for _, ids_ in keys), np.int64).reshape(-1, size // 8)
+            frame, start = self.backbone.layout.row(self._prompts[prompt], canvas_NL[0].tolist(), ids)
+            blocks.append((np.asarray(frame), start, canvas_NL))
+        width = max(len(frame) for frame, _, _ in blocks)
+        tokens_BT = np.full((len(chunk), width), ids.pad, np.int64)
+        start_B, length_B, at = np.empty(len(chunk), np.int64), np.empty(len(chunk), np.int64), 0
+        for frame, start, canvas_NL in blocks:
+            end, length = at + len(canvas_NL), canvas_NL.shape[1]
+            tokens_BT[at:end, : len(frame)] = frame
+            tokens_BT[at:end, start : start + length] = canvas_NL
+            start_B[at:end], length_B[at:end], at = start, length, end
+        canvas = self.backbone.layout.canvas_of(
+            torch.from_numpy(tokens_BT), torch.from_numpy(start_B), torch.from_numpy(length_B)
+        )
+        return canvas, start_B
+
+    def _wants(self, chunk: Sequence[Key]) -> list[_Want]:
+        places: dict[Hashable, tuple[list[int], list[int]]] = {}
+        for row, key in enumerate(chunk):
+            for name, own in self._waiting[key]:
+                rows, owns = places.setdefault(name, ([], []))
+                rows.append(row)
+                owns.append(own)
+        wants = []
+        for name, (row_N, own_N) in places.items():
+            asked = self._asked[name].rows
+            own_N, row_N = np.asarray(own_N), np.asarray(row_N)
+            at_M, position_M = asked.wanted_NL[own_N].nonzero()
+            wants.append(_Want(name, len(own_N), row_N[at_M], own_N[at_M], position_M, asked.target_L[position_M]))
+        return wants
+
+    def _read(self, hidden_BTD, place_U, slot_M, token_M, best_M) -> dict[str, np.ndarray]:
+        """Log-probability (and, where best_M, argmax and its log-probability) of each place asked for."""
+        rows, width = hidden_BTD.shape[:2]
+        found = {
+            "logprob": np.empty(len(slot_M)),
+            "argmax": np.zeros(len(slot_M), bool),
+            "confidence": np.full(len(slot_M), -np.inf),
+        }
+        step = self.positions_at_once
+        for at in range(0, len(place_U), step):
+            part_U = place_U[at : at + step]
+            here_M = ((slot_M >= at) & (slot_M < at + step)).nonzero()[0] if len(place_U) > step else slice(None)
+            where_BT = torch.zeros(rows * width, dtype=torch.bool)
+            where_BT[torch.from_numpy(part_U)] = True
+            logits_UV = self.backbone.logits_at(hidden_BTD, where_BT.view(rows, width).to(hidden_BTD.device)).float()
+            part = _read_slice(logits_UV, slot_M[here_M] - at, token_M[here_M], best_M[here_M], self.backbone.ids.mask)
+            for name, values in part.items():
+                found[name][here_M] = values
+        return found
+
+    def _scatter(self, wants: Iterable[_Want], found: dict[str, np.ndarray]) -> list[tuple[Hashable, Values]]:
+        finished, at = [], 0
+        for want in wants:
+            asked, end = self._asked[want.name], at + len(want.own_M)
+            asked.values.logprob_NL[want.own_M, want.position_M] = found["logprob"][at:end]
+            if asked.rows.ranked:
+                ranked = want.own_M < asked.rows.ranked
+                own, position = want.own_M[ranked], want.position_M[ranked]
+                asked.values.argmax_RL[own, position] = found["argmax"][at:end][ranked]
+                asked.values.confidence_RL[own, position] = found["confidence"][at:end][ranked]
+            asked.open -= want.rows
+            at = end
+            if not asked.open:
+                finished.append((want.name, asked.values))
+                del self._asked[want.name]
+        return finished
+
+
+def _read_slice(logits_UV: torch.Tensor, slot_M, token_M, best_M, mask: int) -> dict[str, np.ndarray]:
+    """Values of one slice; p(best) is renormalised over all tokens but the mask token."""
+    logprob_UV = logits_UV.log_softmax(-1)
+    slot, token = torch.from_numpy(slot_M).to(logits_UV.device), torch.from_numpy(token_M).to(logits_UV.device)
+    logprob_M = logprob_UV[slot, token].double().cpu().numpy()
+    found = {"logprob": logprob_M, "argmax": np.zeros(len(slot_M), bool), "confidence": np.full(len(slot_M), -np.inf)}
+    if best_M.any():
+        ranked = torch.from_numpy(best_M).to(logits_UV.device)
+        used_R, inverse_M = slot[ranked].unique(return_inverse=True)
+        logprob_RV = logprob_UV[used_R]
+        mask_R = logprob_RV[:, mask].double().exp().clamp(max=1 - 1e-12)
+        logprob_RV[:, mask] = -torch.inf
+        best_R, token_R = logprob_RV.max(-1)
+        found["argmax"][best_M] = (token_R[inverse_M] == token[ranked]).cpu().numpy()
+        found["confidence"][best_M] = (best_R.double() - torch.log1p(-mask_R))[inverse_M].cpu().numpy()
+    return found
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

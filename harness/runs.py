@@ -27,9 +27,11 @@ from harness.records import (
     read_run,
     seal,
     sha256_file,
+    write_atomically,
 )
 from harness.suites import ConfigError
 
+SCORES_FILE = "scores.jsonl"
 SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
 
 
@@ -91,6 +93,13 @@ class Runner:
                 tally.add(other)
         return tally
 
+    def _questions(self) -> list[dict[str, Any]]:
+        """The log of questions of all processes, by document; a document sent to two processes counts once."""
+        log = self.model.score_log
+        if self.model.world_size > 1:
+            log = [line for part in self.model.gather_object(log, dst=0) or [] for line in part]
+        return [line for _, line in sorted({line["doc_id"]: line for line in log}.items())]
+
     def _settings(self) -> dict[str, Any]:
         settings = getattr(self.model, "settings", None)
         return asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {}
@@ -114,18 +123,21 @@ class Runner:
         import lm_eval
         from lm_eval.loggers import EvaluationTracker
 
+        from harness.adapters.answers import summary_of
+
         simple_evaluate: Any = lm_eval.simple_evaluate
 
         check_writable(self.out)
         ask_environment_once()
         self.model.tally = type(self.model.tally)()
+        self.model.score_log = []
         started, clock = now(), time.monotonic()
         tracker = EvaluationTracker(output_path=None)
         results = simple_evaluate(
             model=self.model, model_args={"pretrained": str(self.model.pretrained)}, tasks=[task], task_manager=manager,
             evaluation_tracker=tracker, log_samples=True, bootstrap_iters=0, **self.options, **SEEDS,
         )  # fmt: skip
-        tally = self._together()
+        tally, questions = self._together(), self._questions()
         if results is None:  # not the first process
             return None
         results["config"]["model"] = self.name
@@ -138,12 +150,12 @@ class Runner:
             kind=None if generates else tally.kind, oracle_length=tally.oracle_length,
             task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
             limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
-            n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows,
+            n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows, n_stored=tally.stored, estimate=summary_of(questions),
             values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=data_identity(task),
             commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
             processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
         )  # fmt: skip
-        return _save(tracker, results, samples[task], folder, record)
+        return _save(tracker, results, samples[task], folder, record, questions)
 
 
 def _numbers(values: dict) -> dict[str, float]:
@@ -154,8 +166,13 @@ def _numbers(values: dict) -> dict[str, float]:
     }
 
 
-def _save(tracker, results: dict, samples: list[dict], folder: Path, record: RunRecord) -> RunRecord:
-    """Write lm-eval's results and samples through its own tracker, check that they exist, and seal them."""
+def _save(
+    tracker, results: dict, samples: list[dict], folder: Path, record: RunRecord, questions: list[dict]
+) -> RunRecord:
+    """Write lm-eval's results and samples through its own tracker, check that they exist, and seal them.
+
+    Where scores were sampled, scores.jsonl says of every question how sure it is.
+    """
     samples = sorted(samples, key=lambda sample: (sample["doc_id"], str(sample.get("filter", ""))))
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         tracker.output_path = scratch
@@ -172,7 +189,9 @@ def _save(tracker, results: dict, samples: list[dict], folder: Path, record: Run
         folder.mkdir()
         made[".json"].rename(folder / "results.json")
         made[".jsonl"].rename(folder / "samples.jsonl")
-    files = {name: sha256_file(folder / name) for name in ("results.json", "samples.jsonl")}
+    if record.estimate is not None and record.estimate["stderr_rms"] > 0:
+        write_atomically(folder / SCORES_FILE, "".join(json.dumps(line) + "\n" for line in questions))
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
     record = record.model_copy(update={"files": files})
     seal(record, folder)
     return record

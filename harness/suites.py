@@ -68,6 +68,37 @@ class SpeedPlan(Frozen):
     modes: tuple[SpeedMode, ...] = ()
 
 
+class ScoringGroup(Frozen):
+    """Questions of one kind for the scoring benchmark: items of tasks whose targets have min … max tokens.
+
+    A task without choices gets some: its reference against copies with two tokens exchanged.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    label: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    min_tokens: int = Field(default=1, ge=1)
+    max_tokens: int = Field(ge=1)
+    questions: int = Field(default=40, ge=1)
+
+
+class ScoringPlan(Frozen):
+    """Scoring speed: one masked system, budgets of `rows` per choice against `draws` published-style draws per request.
+
+    reference_rows: budget of the run that errors are measured against; seeds: how often each estimate is repeated;
+    memory: [vocabulary, tokens, rows] of the memory measurement; autoregressive: the system compared with stock hf.
+    """
+
+    system: str
+    groups: tuple[ScoringGroup, ...] = Field(min_length=1)
+    rows: tuple[int, ...] = Field(default=(16, 32, 128), min_length=1)
+    draws: int = Field(default=128, ge=1)
+    reference_rows: int = Field(default=4096, ge=1)
+    seeds: int = Field(default=3, ge=1)
+    memory: tuple[int, int, int] = (250_002, 512, 32)
+    autoregressive: str | None = None
+
+
 class Suite(Frozen):
     """Everything `make tables SUITE=name` needs; see suites/*.yaml. `steps` replaces every recipe's
     training.steps; `forecast` holds seconds per job of each rule and `disk_mb`, measured as `forecast_from` says.
@@ -82,6 +113,7 @@ class Suite(Frozen):
     systems: tuple[System, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None
+    scoring: ScoringPlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
 
@@ -99,6 +131,9 @@ class Suite(Frozen):
         known = {system.name for system in self.systems}
         asked = [(f"evaluations.{e.name}.systems", name) for e in self.evaluations for name in e.systems]
         asked += [(f"speed.modes.{m.name}.system", m.system) for m in (self.speed.modes if self.speed else ())]
+        if self.scoring:
+            asked.append(("scoring.system", self.scoring.system))
+            asked += [("scoring.autoregressive", name) for name in [self.scoring.autoregressive] if name]
         for key, name in asked:
             if name not in known:
                 raise ValueError(f"{key}: unknown system '{name}'; known: {', '.join(sorted(known))}")

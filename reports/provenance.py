@@ -90,6 +90,9 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
         mode, _, batch = cell["row"].partition(":")
         yield Fact(1, "measured in", f"speed/decoding.csv, mode {mode}, batch size {batch}")
         yield Fact(2, "speed/decoding.csv sha256", sha256_file(speed))
+    elif cell["table"] == "scoring" and (scoring := root / "speed" / "scoring.csv").is_file():
+        yield Fact(1, "measured in", f"speed/scoring.csv, {cell['row'].replace(':', ', ')}")
+        yield Fact(2, "speed/scoring.csv sha256", sha256_file(scoring))
     else:
         yield Fact(1, "source", "derived from the rows of this table; no run of its own")
 

@@ -16,6 +16,7 @@ from reports.figures import encode, main_figure, pareto_figure
 from reports.frame import Results, file_digest, load_results
 from reports.locations import REPORT_FILE
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
+from reports.scoring_figure import scoring_figure
 from reports.tables import Table, build_tables, load_specs
 
 FIGURES: dict[str, tuple[str, str, Callable, str]] = {
@@ -32,6 +33,12 @@ FIGURES: dict[str, tuple[str, str, Callable, str]] = {
         pareto_figure,
         "Token F1 on long answers against tokens per second; bars: range over repeats and seeds; "
         "line: modes that no other beats in both.",
+    ),
+    "scoring": (
+        "scoring",
+        "Error and time of scoring",
+        scoring_figure,
+        "Root mean square error against time per request, by rows per choice; triangles: exact.",
     ),
 }
 

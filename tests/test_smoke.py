@@ -43,12 +43,13 @@ def test_every_checkpoint_and_run_is_sealed(made):
 
 
 def test_tables_figures_and_report_are_there(made):
-    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed"):
+    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed", "scoring"):
         for ending in ("md", "csv", "tex"):
             assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
     for ending in ("png", "pdf"):
         assert (SMOKE / "figures" / f"main.{ending}").stat().st_size > 1000
         assert (SMOKE / "figures" / f"pareto.{ending}").stat().st_size > 1000
+        assert (SMOKE / "figures" / f"scoring.{ending}").stat().st_size > 1000
     report = (SMOKE / "report.md").read_text(encoding="utf-8")
     assert "Main results" in report and "missing" not in report.split("## How")[0]
     assert "Main results" in made.stdout
@@ -61,6 +62,21 @@ def test_speed_rows_count_generated_tokens(made):
         assert (float(row["tokens_per_second_median"]) > 0) == (int(row["generated_tokens"]) > 0)
     passes = {row["mode"]: float(row["forward_passes_per_item"]) for row in rows if row["batch_size"] == "1"}
     assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
+
+
+def test_the_scoring_benchmark_counts_rows_and_errors(made):
+    rows = list(csv.DictReader((SMOKE / "speed" / "scoring.csv").open(encoding="utf-8")))
+    by = {(row["group"], row["method"]): row for row in rows}
+    assert set(by) == {(g, m) for g in ("short", "long") for m in ("ours_16", "ours_32", "published")}
+    assert float(by["short", "ours_32"]["rmse"]) == 0 and float(by["short", "published"]["rmse"]) > 0
+    assert float(by["long", "published"]["rows_per_request"]) == 32 > float(by["long", "ours_32"]["rows_per_request"])
+    record = json.loads((SMOKE / "speed" / "scoring.json").read_text(encoding="utf-8"))
+    assert record["autoregressive"]["equal_scores"] and record["memory"]["ours_mib"] > 0
+    assert len(list(SMOKE.glob("runs/*/answers.sqlite"))) == 4
+    for path in SMOKE.glob("runs/*/main/*/run.json"):
+        run = read_run(path.parent)
+        sampled = run.estimate is not None and run.estimate["stderr_rms"] > 0
+        assert ("scores.jsonl" in run.files) == sampled
 
 
 def test_a_second_call_does_nothing(made):

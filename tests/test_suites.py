@@ -58,6 +58,14 @@ def test_unknown_names_get_the_nearest(tmp_path):
         read_yaml(tmp_path / "none.yaml", Suite)
 
 
+def test_a_scoring_section_names_systems_of_the_suite():
+    suite = load_suite("smoke")
+    assert suite.scoring is not None
+    wrong = suite.scoring.model_dump() | {"autoregressive": "nobody"}
+    with pytest.raises(ValueError, match="scoring.autoregressive: unknown system 'nobody'"):
+        Suite(**{**suite.model_dump(), "scoring": wrong})
+
+
 def test_recipe_id_follows_what_can_change_the_weights():
     recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"))
     renamed = recipe.model_copy(update={"label": "other"})

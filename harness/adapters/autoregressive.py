@@ -7,8 +7,10 @@ from typing import Any
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
 from lm_eval.models import huggingface
 
+from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
+from harness.store import Store, StoringHook
 
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
@@ -20,7 +22,7 @@ class Autoregressive(HFLM):
     adapter = "ar"
     backend_name = "causal"
 
-    def __init__(self, pretrained: str | None = None, **arguments):
+    def __init__(self, pretrained: str | None = None, store: str | None = None, **arguments):
         name = pretrained or str(newest_checkpoint(self.adapter))
         if pretrained is None:
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {name}")
@@ -32,8 +34,28 @@ class Autoregressive(HFLM):
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         self.pretrained, self.tally = name, Tally()
+        self.score_log: list[dict] = []  # exact scores: nothing to say of their error
         self.weights_sha256 = weights_sha256(name, self.record)
         self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
+        self.store = None if store is None else Store(store, self._asker())
+        self.set_cache_hook(self.cache_hook)
+
+    def _asker(self) -> dict[str, Any]:
+        files = files_digest(self.pretrained, self.record, self.model, self.tokenizer)
+        return asker(self.adapter, files, {**self.identity(), "device": self.device.type})
+
+    def set_cache_hook(self, cache_hook) -> None:
+        """lm-eval's own hook, behind ours: HFLM reports every answer there as soon as its batch is done."""
+        super().set_cache_hook(StoringHook(getattr(self, "store", None), cache_hook))
+
+    def _known(self, method: str, asked: list[tuple]) -> dict[int, Any]:
+        """Answers of the store, by index of what is asked."""
+        if self.store is None:
+            return {}
+        keys = [self.store.key(method, one) for one in asked]
+        found = self.store.get(keys)
+        self.tally.stored += sum(key in found for key in keys)
+        return {index: found[key] for index, key in enumerate(keys) if key in found}
 
     def _require_class(self, name: str, arguments: dict) -> None:
         """BackboneError when the checkpoint is of another paradigm than this adapter scores."""
@@ -69,17 +91,33 @@ class Autoregressive(HFLM):
                 raise BackboneError(f"the continuation in {pair} is empty; give every choice a text.")
             length = len(context_ids) + (0 if self.backend == "seq2seq" else len(target_ids) - 1)
             self.tally.truncated += length > self.max_length
-        scored = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        known = {} if not requests or requests[0][0] is None else self._known("loglikelihood", [r[0] for r in requests])
+        new = [request for index, request in enumerate(requests) if index not in known]
+        computed = iter(
+            super()._loglikelihood_tokens(new, disable_tqdm=disable_tqdm, override_bs=override_bs) if new else ()
+        )
+        scored = [tuple(known[index]) if index in known else next(computed) for index in range(len(requests))]
         self.tally.scored += len(scored)
-        self.tally.rows += len(scored)
+        self.tally.rows += len(new)
         self.tally.weaken("exact")
         return scored
 
+    def loglikelihood_rolling(self, requests, disable_tqdm: bool = False):
+        """HFLM's log-likelihoods of whole texts; those of the store are not computed again."""
+        return self._filled("loglikelihood_rolling", super().loglikelihood_rolling, requests, disable_tqdm)
+
     def generate_until(self, requests, disable_tqdm: bool = False):
-        """HFLM's greedy answers, counted."""
-        answers = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        """HFLM's greedy answers, counted; those of the store are not written again."""
+        answers = self._filled("generate_until", super().generate_until, requests, disable_tqdm)
         self.tally.scored += len(answers)
         return answers
+
+    def _filled(self, method: str, compute, requests, quiet: bool) -> list:
+        together = method == "loglikelihood_rolling" and self.world_size > 1  # its windows are padded across processes
+        known = {} if together else self._known(method, [request.args for request in requests])
+        new = [request for index, request in enumerate(requests) if index not in known]
+        computed = iter(compute(new, disable_tqdm=quiet) if new or together else ())
+        return [known[index] if index in known else next(computed) for index in range(len(requests))]
 
     def get_model_info(self) -> dict:
         """What lm-eval writes into its results beside the model's name."""

@@ -18,12 +18,14 @@ class NoCheckpoint(ValueError):
 
 @dataclass
 class Tally:
-    """What an adapter did since the last reset: requests scored, not scored, cut from the left, rows computed.
+    """What an adapter did since the last reset: requests scored (of these, answered from the store), not scored, cut from
+    the left, rows computed.
 
     `settings` are those that the last generation request was decoded with (a task's own can differ from the adapter's).
     """
 
     scored: int = 0
+    stored: int = 0
     unscored: int = 0
     truncated: int = 0
     rows: int = 0
@@ -39,7 +41,7 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """What another process did, added to this one's."""
-        for name in ("scored", "unscored", "truncated", "rows", "forward_passes"):
+        for name in ("scored", "stored", "unscored", "truncated", "rows", "forward_passes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.kind is not None:
             self.weaken(other.kind)

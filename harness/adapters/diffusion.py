@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.adapters.masked_lm import MaskedLM, MaskedSettings
+from harness.adapters.masked_lm import MaskedLM
+from harness.adapters.settings import MaskedSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
@@ -20,67 +20,20 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from harness.adapters.answers import asker, files_digest, question_lines, stored_scores
 from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.settings import MaskedSettings
 from harness.backbones import BackboneError, load_masked
 from harness.decoders import Decoded, get_decoder, masked_canvas
-from harness.decoders.length import POLICIES, length_logprobs, predicted_lengths
+from harness.decoders.length import length_logprobs, predicted_lengths
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
-from harness.scorers import Item, Scored, make_scorer, score_all
+from harness.scorers import NO_COMPAT, Item, Scored
+from harness.store import Store
 from harness.suites import unknown
 
 # Sampling and stopping words of lm-eval's generation settings that greedy parallel decoding has no use for.
 IGNORED_GENERATION_KEYS = {"until", "temperature", "top_p", "top_k", "num_beams", "use_cache"}
-
-
-@dataclass(frozen=True)
-class MaskedSettings:
-    """Everything about an adapter that can change a number; flat scalars, as `--model_args` splits on commas.
-
-    scorer, rows: estimator and its row budget per target; length_term: add log p(length | prompt) where the checkpoint
-    has a length head (a target of known length is otherwise scored as if its length had been given); decoder, steps:
-    how answers are written and in how many passes; length: predicted | oracle | fixed; length_beam: candidates decoded per item, best mean log-prob wins;
-    schedule, condition: of the reparameterized decoder; seed: of sampled masks; max_gen_toks: longest answer.
-    """
-
-    scorer: str = "any_order"
-    rows: int = 32
-    length_term: bool = True
-    decoder: str = "mask_predict"
-    steps: int = 10
-    length: str = "predicted"
-    length_beam: int = 1
-    schedule: str = "cosine"
-    condition: str = "unconditional"
-    seed: int = 1234
-    max_gen_toks: int = 64
-
-    def __post_init__(self):
-        for field in fields(self):
-            value, wanted = getattr(self, field.name), type(field.default)
-            if type(value) is not wanted:
-                raise ValueError(
-                    f"{field.name}={value!r}: expected {'a whole number' if wanted is int else wanted.__name__}."
-                )
-        make_scorer(self.scorer, rows=self.rows, seed=self.seed)
-        get_decoder(self.decoder)
-        if self.length not in POLICIES:
-            raise ValueError(unknown("length policy", self.length, list(POLICIES)))
-        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
-        if self.schedule not in ("cosine", "linear"):
-            raise ValueError(unknown("schedule", self.schedule, ["cosine", "linear"]))
-        if self.condition not in ("unconditional", "conditional"):
-            raise ValueError(unknown("condition", self.condition, ["unconditional", "conditional"]))
-
-    def changed(self, changes: dict) -> MaskedSettings:
-        """A copy with some settings replaced; ValueError names an unknown one."""
-        known = asdict(self)
-        for name in changes:
-            if name not in known:
-                raise ValueError(unknown("adapter setting", name, list(known)))
-        return type(self)(**{**known, **changes})
 
 
 class MaskedLM(LM):
@@ -91,6 +44,7 @@ class MaskedLM(LM):
         revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
         batch_size: rows per forward pass, or "auto" (packs by tokens, halves on out-of-memory).
         layout: `joint` or `isolated` for checkpoints that do not record one.
+        store: file in which answers are kept and looked up (see `harness.store`); none by default.
         settings: see the settings class of the adapter.
 
     Raises:
@@ -110,6 +64,7 @@ class MaskedLM(LM):
         max_batch_size: int | None = None,
         trust_remote_code: bool = False,
         layout: str | None = None,
+        store: str | None = None,
         **settings,
     ):
         super().__init__()
@@ -130,6 +85,8 @@ class MaskedLM(LM):
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
         self.weights_sha256 = weights_sha256(self.pretrained, self.record)
         self.tally = Tally()
+        self.score_log: list[dict[str, Any]] = []
+        self.store = None if store is None else Store(store, self._asker())
 
     # -- what lm-eval asks of a model ---------------------------------------------------------------------------
 
@@ -175,6 +132,10 @@ class MaskedLM(LM):
         """What beside weights and settings can change a number."""
         return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings()}
 
+    def _asker(self) -> dict[str, Any]:
+        files = files_digest(self.pretrained, self.record, self.backbone.model, self.tokenizer)
+        return asker(self.adapter, files, {**self.identity(), "device": self._device.type})
+
     def configure(self, **changes) -> None:
         """Replace settings it was loaded with (a suite asks one checkpoint in several ways); none restores those."""
         self.settings = self.asked.changed(changes)
@@ -185,6 +146,7 @@ class MaskedLM(LM):
         """(log p of the continuation in nats, greedy flag) per request, in order."""
         items = [self._encode(request) for request in requests]
         scored = self._score(items, "scoring", disable_tqdm)
+        self.score_log += question_lines(requests, items, scored)
         answers = [(score.logprob, score.greedy) for score in scored]
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
@@ -195,13 +157,20 @@ class MaskedLM(LM):
         items, owner = [], []
         room = self.backbone.layout.target_room(self.max_length)
         for index, request in enumerate(requests):
-            tokens = self._ids(arguments_of(request)[0])
+            (text,) = arguments_of(request)
+            tokens = self._ids(text)
             if not tokens:
                 raise ScoringError(f"{_where(request)}: the text to score is empty.")
-            for window in get_rolling_token_windows(tokens, self.backbone.ids.bos, room, 1):
+            self._refuse_masks(request, tokens)
+            words, at = self._words(text), 0
+            windows = get_rolling_token_windows(tokens, self.backbone.ids.bos, room, 1)
+            for number, window in enumerate(windows):
                 context, target = make_disjoint_window(window)
                 prompt = tuple(token for token in context if token != self.backbone.ids.bos)
-                items.append(Item(prompt[max(0, len(prompt) + len(target) - room) :], tuple(target)))
+                prompt = prompt[max(0, len(prompt) + len(target) - room) :]
+                question = f"{request.task_name}/{request.doc_id}/{request.idx}/{number}"
+                items.append(Item(prompt, tuple(target), question, words[at : at + len(target)]))
+                at += len(target)
                 owner.append(index)
         totals = [0.0] * len(requests)
         for index, score in zip(owner, self._score(items, "scoring texts", disable_tqdm, whole=False), strict=True):
@@ -211,17 +180,14 @@ class MaskedLM(LM):
         return totals
 
     def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
-        scorer = make_scorer(self.settings.scorer, rows=self.settings.rows, seed=self.settings.seed)
+        estimator = self.settings.estimator
         engine = RowEngine(self.backbone, self.batch_size)
+        name = estimator.scorer if estimator.compat == NO_COMPAT else f"compat={estimator.compat}"
         with bar(
-            total=0, what=f"{self.adapter} {what} ({self.settings.scorer})", unit="rows", quiet=quiet or self.rank != 0
+            total=len(items), what=f"{self.adapter} {what} ({name})", unit="requests", quiet=quiet or self.rank != 0
         ) as progress:
-
-            def advance(done: int, more: int) -> None:
-                progress.total += more
-                progress.update(done)
-
-            scored = score_all(scorer, items, engine, advance)
+            scored, stored = stored_scores(estimator, items, engine, self.store, progress.update)
+        self.tally.stored += stored
         if whole and self.settings.length_term and self.backbone.length_head is not None:
             scored = self._with_length(items, scored)
         for score in scored:
@@ -257,9 +223,20 @@ class MaskedLM(LM):
             )
         room = self.max_length - self.backbone.layout.overhead - len(target)
         prompt = self._ids(stripped)
-        if self.backbone.ids.mask in prompt or self.backbone.ids.mask in target:
+        self._refuse_masks(request, prompt + target)
+        question = "" if request.task_name is None else f"{request.task_name}/{request.doc_id}"
+        return Item(tuple(self._left_truncated(prompt, room)), tuple(target), question, self._words(continuation))
+
+    def _refuse_masks(self, request: Instance, tokens: Sequence[int]) -> None:
+        if self.backbone.ids.mask in tokens:
             raise ScoringError(f"{_where(request)}: the text contains the mask token itself, so it cannot be scored.")
-        return Item(tuple(self._left_truncated(prompt, room)), tuple(target))
+
+    def _words(self, text: str) -> tuple[int, ...]:
+        """Word number of each token of a text, for the scorer that needs it."""
+        if self.settings.scorer != "pll_word_l2r" or not self.tokenizer.is_fast:
+            return ()
+        words = self.tokenizer(text, add_special_tokens=False).word_ids()
+        return tuple(-1 if word is None else word for word in words)
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -275,23 +252,36 @@ class MaskedLM(LM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One text per request, cut at the first stop string, in order."""
         jobs = [self._job(request) for request in requests]
-        order = sorted(range(len(jobs)), key=lambda index: (str(jobs[index].settings), -len(jobs[index].prompt)))
-        answers = [""] * len(jobs)
+        keys = [self._job_key(job) for job in jobs]
+        known = {} if self.store is None else self.store.get(keys)
+        answers = [known.get(key, "") for key in keys]
+        order = [index for index in range(len(jobs)) if keys[index] not in known]
+        order.sort(key=lambda index: (str(jobs[index].settings), -len(jobs[index].prompt)))
         size = self.batch_size or 64
         with bar(
             total=len(jobs), what=f"{self.adapter} writing", unit="answers", quiet=disable_tqdm or self.rank != 0
         ) as progress:
+            progress.update(len(jobs) - len(order))
             at = 0
             while at < len(order):
                 first = jobs[order[at]].settings
                 batch = [i for i in order[at : at + size] if jobs[i].settings == first]
-                for index, text in zip(batch, self._write([jobs[i] for i in batch], first), strict=True):
+                texts = self._write([jobs[i] for i in batch], first)
+                if self.store is not None:
+                    self.store.put([(keys[i], text) for i, text in zip(batch, texts, strict=True)])
+                for index, text in zip(batch, texts, strict=True):
                     answers[index] = text
                     self.cache_hook.add_partial("generate_until", requests[index].args, text)
                 at += len(batch)
                 progress.update(len(batch))
         self.tally.scored += len(jobs)
+        self.tally.stored += len(jobs) - len(order)
         return answers
+
+    def _job_key(self, job: _Job) -> str:
+        if self.store is None:
+            return ""
+        return self.store.key("write", asdict(job.settings), job.prompt, job.until, job.oracle)
 
     def _job(self, request: Instance) -> _Job:
         context, given = arguments_of(request)

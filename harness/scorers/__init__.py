@@ -3,39 +3,66 @@
 A scorer is a coroutine over rows: it yields the rows it needs, receives their values, and returns a `Scored`; so
 one-shot estimators and chains share one queue. Every score says what it is: `exact` (a normalised likelihood of
 the stated procedure), `bound` (of the any-order likelihood, from below), `pseudo` (no probability of the target).
+Shapes: N rows of one target, L target positions, R independent replicates, C cells of a sampling plan.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from harness.records import Kind
-from harness.rows import Row, RowEngine, RowResult
+from harness.rows import Rows, Values
 from harness.suites import unknown
 
 SCORERS = {
     "any_order": "harness.scorers.any_order:AnyOrder",
+    "confidence_chain": "harness.scorers.chain:ConfidenceChain",
+    "left_to_right": "harness.scorers.chain:LeftToRight",
     "one_pass": "harness.scorers.pseudo_likelihood:OnePass",
     "pll": "harness.scorers.pseudo_likelihood:PseudoLogLikelihood",
+    "pll_word_l2r": "harness.scorers.pseudo_likelihood:WordPseudoLogLikelihood",
 }
+COMPAT = {
+    "llada": "harness.scorers.compat:Llada",
+    "dream": "harness.scorers.compat:Dream",
+    "max_beam": "harness.scorers.compat:MaxBeam",
+}
+NO_COMPAT = "none"
+VERSION = 2  # of the formulas: part of every stored answer's key; raise it when a score of any scorer changes
 
 
 @dataclass(frozen=True)
 class Item:
-    """A target to be scored after a prompt (token ids)."""
+    """A target to be scored after a prompt (token ids).
+
+    question: which choices belong together; they get the same masks. Without one, the prompt stands for it.
+    words: number of the word that each target token belongs to, for scorers that need it.
+    """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    question: str = ""
+    words: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What masks are drawn for."""
+        return self.question or hashlib.sha256(repr(self.prompt).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Scored:
     """log p in nats (higher is better); `stderr` of the estimator in nats (0 where exact); rows asked for.
 
-    `greedy`: the target is what one parallel argmax pass would write.
+    `greedy`: the target is what the scorer's own procedure writes by argmax (for estimators without a procedure of
+    their own: one parallel pass). `draws_RC`: independent replicates of each cell of the sampling plan, in nats; the
+    estimate's random part is the sum over C of the means over R, so choices with the same masks can be compared in pairs.
     """
 
     logprob: float
@@ -43,9 +70,10 @@ class Scored:
     greedy: bool
     rows: int
     kind: Kind
+    draws_RC: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
-Steps = Generator[list[Row], list[RowResult], Scored]
+Steps = Generator[Rows, Values, Scored]
 
 
 class Scorer(Protocol):
@@ -53,51 +81,28 @@ class Scorer(Protocol):
 
     kind: Kind
 
-    def steps(self, item: Item, mask: int) -> Steps:
-        """Yields rows, receives their results, returns the score."""
+    def steps(self, item: Item) -> Steps:
+        """Yields rows, receives their values, returns the score."""
         ...
 
 
-def make_scorer(name: str, *, rows: int, seed: int) -> Scorer:
-    """The scorer called `name` with its row budget and seed.
+def make_scorer(name: str, *, rows: int, seed: int, compat: str = NO_COMPAT) -> Scorer:
+    """The scorer called `name` with its row budget and seed; `compat` takes a published estimator instead.
 
     Raises:
         ValueError: unknown name (the known ones are listed) or a budget below 1.
     """
     if name not in SCORERS:
         raise ValueError(unknown("scorer", name, list(SCORERS)))
+    if compat not in (NO_COMPAT, *COMPAT):
+        raise ValueError(unknown("compat estimator", compat, [NO_COMPAT, *COMPAT]))
     if rows < 1:
         raise ValueError(f"rows={rows}: the row budget of a choice must be at least 1.")
-    module, _, attribute = SCORERS[name].partition(":")
+    module, _, attribute = (SCORERS[name] if compat == NO_COMPAT else COMPAT[compat]).partition(":")
     return getattr(importlib.import_module(module), attribute)(rows=rows, seed=seed)
 
 
-def hidden_row(item: Item, hidden: Sequence[int], mask: int) -> Row:
-    """The row in which the target positions `hidden` are masked and asked for."""
-    canvas = list(item.target)
-    for position in hidden:
-        canvas[position] = mask
-    wanted = tuple(hidden)
-    return Row(item.prompt, tuple(canvas), wanted, tuple(item.target[position] for position in wanted))
-
-
-def score_all(scorer: Scorer, items: Sequence[Item], engine: RowEngine, progress=None) -> list[Scored]:
-    """Scores of all items, in order; each round of all coroutines is one queue of rows."""
-    mask = engine.backbone.ids.mask
-    running = {index: scorer.steps(item, mask) for index, item in enumerate(items)}
-    asked = {index: next(steps) for index, steps in running.items()}
-    scored: list[Scored | None] = [None] * len(items)
-    while asked:
-        if progress is not None:
-            progress(0, sum(map(len, asked.values())))
-        queue = [row for rows in asked.values() for row in rows]
-        values = engine.run(queue, None if progress is None else lambda done: progress(done, 0))
-        following, at = {}, 0
-        for index, rows in asked.items():
-            try:
-                following[index] = running[index].send(values[at : at + len(rows)])
-            except StopIteration as finished:
-                scored[index] = finished.value
-            at += len(rows)
-        asked = following
-    return scored  # type: ignore[return-value]
+def rows_of(item: Item, hidden_NL: np.ndarray, wanted_NL: np.ndarray | None = None, ranked: int = 0) -> Rows:
+    """Rows in which `hidden_NL` is masked; all hidden positions are asked for unless `wanted_NL` says fewer."""
+    target_L = np.asarray(item.target, np.int64)
+    return Rows(item.prompt, target_L, hidden_NL, hidden_NL if wanted_NL is None else wanted_NL, ranked)
