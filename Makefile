@@ -25,8 +25,9 @@ tables: .venv/installed ## train, evaluate and tabulate a suite; results in resu
 plan: .venv/installed ## what `make tables` would still do, how long, how much disk
 	@$(PY) -m harness make --suite $(SUITE) --cores $(CORES) --plan
 
-speed: .venv/installed ## measure decoding speed of the suite's checkpoints again
+speed: .venv/installed ## measure speed of decoding and scoring with the suite's checkpoints again, then the report
 	@OMP_NUM_THREADS=1 $(PY) -m harness speed --suite $(SUITE)
+	@$(PY) -m reports build --suite $(SUITE) > /dev/null
 
 lint: .venv/installed ## ruff and pyright
 	$(PY) -m ruff check .

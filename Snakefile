@@ -17,7 +17,8 @@ RECIPES = {system.name: system.recipe for system in suite.systems}
 PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds]
 CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
 TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
-SPEED = [f"{ROOT}/speed/{name}.csv" for name, plan in (("decoding", suite.speed), ("scoring", suite.scoring)) if plan]
+MEASURED = {"decoding": suite.speed, "scoring": suite.scoring if suite.scoring and suite.scoring.with_tables else None}
+SPEED = {f"{ROOT}/speed/{name}.csv": name for name, plan in MEASURED.items() if plan}
 
 
 rule all:
@@ -91,19 +92,20 @@ if SPEED:
             [f"{ROOT}/checkpoints/{name}-{suite.seeds[0]}/checkpoint.json" for name, _ in PAIRS],
             [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         output:
-            SPEED,
+            list(SPEED),
         params:
-            plan=[plan.model_dump_json() for plan in (suite.speed, suite.scoring) if plan],
+            plan=[plan.model_dump_json() for plan in MEASURED.values() if plan],
+            only=f"--only {next(iter(SPEED.values()))}" if len(SPEED) == 1 else "",
             name=config.get("suite", "mini"),
         threads: lambda wildcards, attempt: workflow.cores or 1
         shell:
-            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} > /dev/null"
+            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} {params.only} > /dev/null"
 
 
 rule report:
     input:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
-        SPEED,
+        list(SPEED),
         sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
     output:
         f"{ROOT}/report.md",

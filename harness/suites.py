@@ -86,7 +86,8 @@ class ScoringPlan(Frozen):
     """Scoring speed: one masked system, budgets of `rows` per choice against `draws` published-style draws per request.
 
     reference_rows: budget of the run that errors are measured against; seeds: how often each estimate is repeated;
-    memory: [vocabulary, tokens, rows] of the memory measurement; autoregressive: the system compared with stock hf.
+    memory: [vocabulary, tokens, rows] of the memory measurement; autoregressive: the system compared with stock hf;
+    with_tables: measured by `make tables`, too, not by `make speed` alone (it takes minutes).
     """
 
     system: str
@@ -97,6 +98,7 @@ class ScoringPlan(Frozen):
     seeds: int = Field(default=3, ge=1)
     memory: tuple[int, int, int] = (250_002, 512, 32)
     autoregressive: str | None = None
+    with_tables: bool = False
 
 
 class Suite(Frozen):

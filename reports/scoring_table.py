@@ -28,9 +28,9 @@ COLUMNS = {  # key → label, digits, unit, scale
 
 
 def scoring_table(results: Results, name: str, spec: TableSpec) -> Table | None:
-    """Rows: groups × methods; None for a suite without a scoring section."""
+    """Rows: groups × methods; None for a suite without a scoring section, or where only `make speed` measures it and did not."""
     plan = results.suite.scoring
-    if plan is None:
+    if plan is None or not (plan.with_tables or (results.root / CSV_FILE).is_file()):
         return None
     measured = _read(results.root / CSV_FILE)
     cells: dict[tuple[str, str], Cell] = {}
