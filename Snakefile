@@ -51,6 +51,7 @@ if suite.corpus:
 
 
 rule train:
+    priority: 1  # all networks first: their evaluations, which are shorter, then share the cores evenly
     input:
         recipe=lambda wildcards: RECIPES[wildcards.system],
         corpus=CORPUS,

@@ -25,7 +25,7 @@ class CorpusPlan(Frozen):
     seed: int = 0
     records: int = Field(default=60000, ge=100)
     items_scale: float = Field(default=1.0, gt=0)
-    vocabulary: int = Field(default=1200, ge=300)
+    vocabulary: int = Field(default=2400, ge=300)
 
 
 class System(Frozen):

@@ -39,3 +39,9 @@ def test_any_text_survives(words, text):
 def test_digits_and_unknown_han_characters_stand_alone(words):
     assert len(ids(words, "12")) == 2
     assert [words.decode([i]) for i in ids(words, "看见女孩")] == ["看", "见", "女孩"]
+
+
+def test_tokens_on_the_way_to_a_word_are_dropped(words):
+    kept = set(words.get_vocab())
+    assert {"Ġgirl", "Ġgirls", "Ġthe"} <= kept and not {"Ġg", "Ġgi", "Ġgir"} & kept
+    assert len(ids(words, "the girls")) == 2 and len(ids(words, "girlish")) > 2

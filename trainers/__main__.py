@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     world_module.add_arguments(world)
     tokenizer = commands.add_parser("tokenizer", help="train the byte-level BPE tokenizer of a corpus")
     tokenizer.add_argument("--corpus", type=Path, required=True, help="folder made by `world`")
-    tokenizer.add_argument("--vocabulary", type=int, default=1200, help="tokens in the vocabulary (default 1200)")
+    tokenizer.add_argument(
+        "--vocabulary", type=int, default=2400, help="tokens to learn, before those not used are dropped (default 2400)"
+    )
     tokenizer.add_argument("--out", type=Path, required=True, help="folder to write")
     train = commands.add_parser("train", help="train a recipe into a sealed checkpoint folder")
     train.add_argument("recipe", type=Path, help="recipe YAML")
@@ -76,8 +78,10 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
         )
     records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
     words = json.loads((arguments.corpus / "manifest.json").read_text(encoding="utf-8"))["han_words"]
-    train_tokenizer((f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out, words)
-    print(f"tokenizer of {arguments.vocabulary} tokens written to {arguments.out}")
+    size = train_tokenizer(
+        (f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out, words
+    )
+    print(f"tokenizer of {size} tokens written to {arguments.out}")
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +23,10 @@ MODEL_MAX_LENGTH = 256
 POSITION_PARAMETERS = ("position_embeddings", "relative_attention_bias")
 
 
-def train_tokenizer(texts, vocabulary: int, out: Path, han_words: Sequence[str] = ()) -> None:
-    """A byte-level BPE tokenizer of `vocabulary` tokens: any text is encodable; digits, the words `han_words` and all
-    other Han characters stand alone.
+def train_tokenizer(texts, vocabulary: int, out: Path, han_words: Sequence[str] = ()) -> int:
+    """A byte-level BPE tokenizer of at most `vocabulary` tokens: any text is encodable; digits, the words `han_words`
+    and all other Han characters stand alone. Tokens that `texts` never use, most of them steps on the way to a whole
+    word, are left out: a small network spends much of its time on projecting to the vocabulary. Returns the size.
 
     Text gets a leading space as in XLM-R's tokenizer, so that a word is the same token at the start of an answer and
     inside a prompt; a space before a Han character is dropped for the same reason.
@@ -52,9 +55,41 @@ def train_tokenizer(texts, vocabulary: int, out: Path, han_words: Sequence[str] 
         initial_alphabet=sorted(alphabet),
         show_progress=False,
     )
+    texts = list(texts)
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.model = _pruned(tokenizer, texts, {*SPECIAL_TOKENS.values(), *alphabet})
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MODEL_MAX_LENGTH, **SPECIAL_TOKENS)
     fast.save_pretrained(out)
+    return len(fast)
+
+
+def _pruned(tokenizer, texts: Sequence[str], kept: set[str]):
+    """The BPE model with `kept`, the tokens that texts use, and what words of several tokens are merged from.
+
+    With `ignore_merges` a word that is a token is found whole, so its merges are not needed.
+    """
+    from tokenizers import models
+
+    trained = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(pair) for pair in trained["merges"]]
+    origin = {left + right: (left, right) for left, right in reversed(merges)}
+    words = Counter(word for text in texts for word, _ in _words(tokenizer, text))
+    encoded = {word: [t.value for t in tokenizer.model.tokenize(word)] for word in words}
+    kept |= {tokens[0] for tokens in encoded.values() if len(tokens) == 1}
+    open_ = [token for tokens in encoded.values() if len(tokens) > 1 for token in tokens]
+    needed: set[str] = set()
+    while open_:
+        token = open_.pop()
+        if token not in needed:
+            needed.add(token)
+            open_ += origin.get(token, ())
+    vocabulary = sorted(kept | needed, key=trained["vocab"].__getitem__)
+    pairs = [pair for pair in merges if pair[0] in needed and pair[1] in needed and "".join(pair) in needed]
+    return models.BPE({token: i for i, token in enumerate(vocabulary)}, pairs, ignore_merges=True)
+
+
+def _words(tokenizer, text: str):
+    return tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
 
 
 def load_tokenizer(path: str, revision: str = "main"):
