@@ -18,7 +18,10 @@ def tokenizer(tmp_path_factory):
     from trainers.networks import load_tokenizer, train_tokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
-    train_tokenizer([" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))] * 20, 330, folder)
+    words = WORDS + [f"{a}{b}x" for a in "bdfgklmnprs" for b in "aeiou"]
+    words = words[: 330 - 261]  # beside the special tokens and all bytes: 330 tokens
+    size = train_tokenizer([" ".join(words[i:] + words[:i]) for i in range(len(words))] * 20, 900, folder)
+    assert size == 330
     return load_tokenizer(str(folder))
 
 
