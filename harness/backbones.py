@@ -58,6 +58,8 @@ class MaskedBackbone:
         self.max_length, self.length_head = max_length, length_head
         self._head = _vocabulary_head(model)
         self._position_offset = position_offset(model.config)
+        # Prompts can be read once, exactly: the prompt cannot see the answer, and the network takes a cache.
+        self.remembers = self.layout.isolated and _takes_cache(model)
 
     @property
     def device(self) -> torch.device:
@@ -78,12 +80,6 @@ class MaskedBackbone:
         if self.layout.target_position is not None or self.layout.isolated:
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
-
-    @property
-    def remembers(self) -> bool:
-        """Whether prompts can be read once, exactly: the prompt cannot see the answer, the network takes a cache."""
-        accepted = inspect.signature(self.model.base_model.forward).parameters
-        return self.layout.isolated and "past_key_values" in accepted
 
     def read_prompts(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
         """Final hidden states [B, P, D] and the remembered keys and values of a prompts-only canvas; one forward pass."""
@@ -108,6 +104,10 @@ class MaskedBackbone:
                 "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
+
+
+def _takes_cache(model: Any) -> bool:
+    return "past_key_values" in inspect.signature(model.base_model.forward).parameters
 
 
 def position_offset(config) -> int:

@@ -159,8 +159,12 @@ def test_length_classes_at_both_ends_and_barred_zero():
 
 
 def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
-    together = predicted_lengths(backbone, PROMPTS, 3, [9, 9, 9])
-    assert together == [predicted_lengths(backbone, [p], 3, [9])[0] for p in PROMPTS]
+    def lengths(prompts):
+        canvas = backbone.layout.prompt_only(prompts, backbone.ids)
+        return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, [9] * len(prompts))
+
+    together = lengths(PROMPTS)
+    assert together == [lengths([p])[0] for p in PROMPTS]
     assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
 
 
@@ -181,3 +185,12 @@ def test_masked_canvas_hides_the_target_only(backbone):
     canvas = backbone.layout.pack([([20, 21], [30, 31, 32])], backbone.ids)
     hidden = masked_canvas(canvas, backbone.ids.mask)
     assert (hidden.tokens_BT == backbone.ids.mask).equal(canvas.target_BT)
+
+
+def test_slices_of_the_vocabulary_projection_change_nothing(backbone, monkeypatch):
+    rng = sampler_of(1.0, 0.9, 0, ["a", "b", "c"])
+    whole = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
+    monkeypatch.setattr("harness.decoders.board.LOGITS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr("harness.decoders.board.POSITIONS_AT_ONCE", 4)
+    sliced = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
+    assert whole.tokens_BT.equal(sliced.tokens_BT) and torch.allclose(whole.logprob_BT, sliced.logprob_BT, atol=1e-5)

@@ -69,7 +69,6 @@ def test_the_prompt_is_read_once(tokenizer, monkeypatch):
         return plain(**arguments)
 
     monkeypatch.setattr(backbone.model.base_model, "forward", forward)
-    monkeypatch.setattr(MaskedBackbone, "remembers", True)
     settings = MaskedSettings(length="fixed", max_gen_toks=8, steps=4)
     write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"])
     assert widths == [32, 10, 10, 10, 10]

@@ -12,7 +12,8 @@ def drawn(probability, temperature=1.0, top_p=1.0, items=3000) -> torch.Tensor:
     """Frequencies of tokens at one place over many items."""
     logits_MV = torch.tensor(probability).log().expand(items, -1)
     at_BT, place_BT = torch.ones(items, 1, dtype=torch.bool), torch.zeros(items, 1, dtype=torch.long)
-    tokens = sampler_of(temperature, top_p, 0, [str(i) for i in range(items)]).choose(logits_MV, at_BT, place_BT)
+    rng = sampler_of(temperature, top_p, 0, [str(i) for i in range(items)])
+    tokens = rng.choose(logits_MV, rng.numbers(at_BT, place_BT, step=1))
     return tokens.bincount(minlength=len(probability)) / items
 
 

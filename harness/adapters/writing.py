@@ -16,7 +16,7 @@ from harness.adapters.settings import MaskedSettings
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import get_decoder
-from harness.decoders.length import beam_scores, best_lengths
+from harness.decoders.length import beam_scores, predicted_lengths
 from harness.decoders.sampling import sampler_of
 from harness.prompt_states import PromptStates, answer_only
 from harness.rows import ScoringError
@@ -81,7 +81,7 @@ def _read(
     if settings.length == "predicted":
         hidden_BPD = backbone.hidden(canvas) if hidden_BPD is None else hidden_BPD
         logits_BC = backbone.length_logits(hidden_BPD, canvas)
-        return memory, best_lengths(logits_BC, settings.length_beam, [longest] * len(prompts))
+        return memory, predicted_lengths(logits_BC, settings.length_beam, [longest] * len(prompts))
     if settings.length == "oracle":
         known = [n for n in oracle if n is not None]
         if len(known) < len(prompts):

@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -49,9 +50,10 @@ def get_decoder(name: str) -> Callable[..., Decoded]:
     return getattr(importlib.import_module(module), attribute)
 
 
-def own_settings(name: str) -> list[str]:
+@cache
+def own_settings(name: str) -> tuple[str, ...]:
     """Names of the settings that only this decoder has, from its signature."""
-    return [parameter for parameter in inspect.signature(get_decoder(name)).parameters if parameter not in COMMON]
+    return tuple(inspect.signature(get_decoder(name)).parameters)[len(COMMON) :]
 
 
 def masked_canvas(canvas: Canvas, mask: int) -> Canvas:

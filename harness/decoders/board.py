@@ -17,7 +17,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import Decoded, masked_canvas
 from harness.decoders.sampling import Sampler
-from harness.rows import ScoringError
+from harness.rows import LOGITS_AT_ONCE, POSITIONS_AT_ONCE, ScoringError
 
 Rule = Literal["low_confidence", "entropy", "margin"]
 RULES: tuple[Rule, ...] = ("low_confidence", "entropy", "margin")
@@ -49,6 +49,8 @@ class Board:
         self.length_B = canvas.target_BT.sum(1)
         self.place_BT = canvas.target_BT.cumsum(1) - 1
         self.passes_B = torch.zeros_like(self.length_B)
+        at_once = LOGITS_AT_ONCE["cpu" if canvas.tokens_BT.device.type == "cpu" else "cuda"]
+        self.positions_at_once = max(POSITIONS_AT_ONCE, at_once // backbone.model.config.vocab_size)
         self._endless_B = ~canvas.eos_BT.any(1)
 
     @property
@@ -78,18 +80,28 @@ class Board:
             return guess
         canvas = self.canvas.with_tokens(self.tokens_BT)
         canvas, asked_BT = (canvas, at_BT) if len(rows) == len(at_BT) else (canvas.select(rows), at_BT[rows])
-        logits_MV = self.backbone.logits_at(self.backbone.hidden(canvas), asked_BT).float()
-        logits_MV[:, self.backbone.ids.mask] = -torch.inf  # the mask token can never be written
-        token_M = self.rng.choose(logits_MV, at_BT, self.place_BT, step)
-        score_M = logits_MV.gather(1, token_M.unsqueeze(1)).squeeze(1) - logits_MV.logsumexp(-1)
+        uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
+        token_M, score_M, certainty_M = self._read(self.backbone.hidden(canvas), asked_BT, uniform_M, rule)
         if not torch.isfinite(score_M).all():
             raise ScoringError(
                 "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."
             )
-        guess.token_BT[at_BT], guess.score_BT[at_BT] = token_M, score_M
-        guess.certainty_BT[at_BT] = certainty(rule, logits_MV, score_M)
+        guess.token_BT[at_BT], guess.score_BT[at_BT], guess.certainty_BT[at_BT] = token_M, score_M, certainty_M
         self.passes_B[rows] += 1
         return guess
+
+    def _read(self, hidden_BTD: torch.Tensor, asked_BT: torch.Tensor, uniform_M: torch.Tensor | None, rule: Rule):
+        """Token, log-probability and certainty at the positions asked for; logits in slices of bounded size."""
+        place_M, parts = asked_BT.flatten().nonzero().squeeze(1), []
+        for at in range(0, len(place_M), self.positions_at_once):
+            here = slice(at, at + self.positions_at_once)
+            where_BT = torch.zeros_like(asked_BT.flatten()).index_fill_(0, place_M[here], True).view(asked_BT.shape)
+            logits_MV = self.backbone.logits_at(hidden_BTD, where_BT).float()
+            logits_MV[:, self.backbone.ids.mask] = -torch.inf  # the mask token can never be written
+            token_M = self.rng.choose(logits_MV, None if uniform_M is None else uniform_M[here])
+            score_M = logits_MV.gather(1, token_M.unsqueeze(1)).squeeze(1) - logits_MV.logsumexp(-1)
+            parts.append((token_M, score_M, certainty(rule, logits_MV, score_M)))
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def write(self, where_BT: torch.Tensor, guess: Guess) -> None:
         """Accept a guess at some positions."""

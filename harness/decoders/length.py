@@ -18,7 +18,7 @@ from harness.rows import ScoringError
 
 POLICIES = ("predicted", "oracle", "fixed", "eos")
 # Mean log-probability of a candidate's tokens: without bos and eos (Mask-Predict, DiffusionLLM), or over all of its row,
-# bos and eos counting with log-probability 0 (Instruct-XMLR's generator, which favours longer candidates).
+# bos and eos counting with log-probability 0 (Instruct-XMLR's generator), which favours shorter candidates.
 BEAM_RULES = ("content_mean", "row_mean")
 
 
@@ -37,21 +37,8 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
-@torch.inference_mode()
-def predicted_lengths(
-    backbone: MaskedBackbone, prompts: Sequence[Sequence[int]], beam: int, limits: Sequence[int]
-) -> list[list[int]]:
-    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each prompt, best first.
-
-    Raises:
-        BackboneError: the checkpoint has no length head.
-    """
-    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
-    return best_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), beam, limits)
-
-
-def best_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[list[int]]:
-    """The `beam` best lengths of each row of a length head's logits, as `predicted_lengths`."""
+def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[list[int]]:
+    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each row of a length head's logits, best first."""
     if not torch.isfinite(logits_BC).all():
         raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
     lengths, logprobs = top_lengths(logits_BC, beam, torch.tensor(list(limits), device=logits_BC.device))

@@ -28,16 +28,20 @@ class Sampler:
     top_p: float = 1.0
     keys_B: tuple[np.uint64, ...] = ()
 
-    def choose(
-        self, logits_MV: torch.Tensor, at_BT: torch.Tensor, place_BT: torch.Tensor, step: int = 0
-    ) -> torch.Tensor:
-        """Token of each true entry of at_BT (row-major, [M]); place_BT is a position's number in its answer."""
-        if self.temperature == 0:
+    def numbers(self, at_BT: torch.Tensor, place_BT: torch.Tensor, step: int) -> torch.Tensor | None:
+        """The uniform numbers that decide the tokens at the true entries of at_BT (row-major, [M]); None: none needed.
+
+        place_BT: a position's number in its answer.
+        """
+        return self.uniform_BT(place_BT, stream=step)[at_BT] if self.temperature else None
+
+    def choose(self, logits_MV: torch.Tensor, uniform_M: torch.Tensor | None) -> torch.Tensor:
+        """The tokens [M] that these numbers stand for; the most probable ones without numbers."""
+        if uniform_M is None:
             return logits_MV.argmax(-1)
         mass_MV = nucleus((logits_MV.double() / self.temperature).softmax(-1), self.top_p).cumsum(-1)
-        level_M = self.uniform_BT(place_BT, stream=step)[at_BT] * mass_MV[:, -1]
-        token_M = torch.searchsorted(mass_MV, level_M.unsqueeze(1), right=True).squeeze(1)
-        return token_M.clamp(max=logits_MV.shape[1] - 1)
+        level_M1 = (uniform_M * mass_MV[:, -1]).unsqueeze(1)
+        return torch.searchsorted(mass_MV, level_M1, right=True).squeeze(1).clamp(max=logits_MV.shape[1] - 1)
 
     def uniform_BT(self, place_BT: torch.Tensor, stream: int) -> torch.Tensor:
         """A uniform number in [0, 1) for every place, float64; anything outside the answer (place −1) gets one, too."""
