@@ -80,3 +80,9 @@ def test_the_prompt_is_read_once(tokenizer, monkeypatch):
 def test_a_prompt_that_sees_the_answer_is_never_remembered(tokenizer, network):
     joint = MaskedBackbone(network, special(tokenizer), Layout(), max_length=96)
     assert not joint.remembers
+
+
+def test_a_decoder_that_steps_do_not_bound_still_remembers():
+    assert MaskedSettings(steps=1).one_pass and MaskedSettings(steps=1, decoder="confidence").one_pass
+    for settings in ({"decoder": "left_to_right"}, {"decoder": "confidence", "threshold": 0.9}, {"steps": 2}):
+        assert not MaskedSettings(**{"steps": 1, **settings}).one_pass

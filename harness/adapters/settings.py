@@ -100,6 +100,14 @@ class MaskedSettings:
         return Estimator(self.scorer, self.rows, self.seed, self.compat, self.racing)
 
     @property
+    def one_pass(self) -> bool:
+        """Whether every answer takes a single forward pass."""
+        unbounded = self.decoder == "left_to_right" or (
+            self.decoder == "confidence" and self.threshold + self.factor > 0
+        )
+        return self.steps == 1 and not unbounded
+
+    @property
     def drawn(self) -> bool:
         """Whether answers depend on the seed and on whose they are."""
         return self.temperature > 0 or self.decoder == "ancestral"

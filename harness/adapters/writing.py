@@ -75,7 +75,7 @@ def _read(
     memory, hidden_BPD, longest = None, None, settings.max_gen_toks
     canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
     # With one pass and the length known, reading the prompt apart would be a second pass.
-    repeated = settings.steps > 1 or settings.length == "predicted"
+    repeated = settings.length == "predicted" or not settings.one_pass
     if settings.prompt_cache == "auto" and backbone.remembers and repeated:
         hidden_BPD, memory = backbone.read_prompts(canvas)
     if settings.length == "predicted":

@@ -75,9 +75,8 @@ class Board:
     def ask(self, at_BT: torch.Tensor, step: int, rule: Rule = "low_confidence") -> Guess:
         """One forward pass over the rows with true entries in at_BT; sampled tokens are drawn for this `step`."""
         rows = at_BT.any(1).nonzero().squeeze(1)
-        guess = Guess(torch.zeros_like(self.tokens_BT), *(torch.zeros_like(self.logprob_BT) for _ in range(2)))
         if not len(rows):
-            return guess
+            return Guess(torch.zeros_like(self.tokens_BT), *[torch.zeros_like(self.logprob_BT)] * 2)
         canvas = self.canvas.with_tokens(self.tokens_BT)
         canvas, asked_BT = (canvas, at_BT) if len(rows) == len(at_BT) else (canvas.select(rows), at_BT[rows])
         uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
@@ -86,16 +85,19 @@ class Board:
             raise ScoringError(
                 "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."
             )
-        guess.token_BT[at_BT], guess.score_BT[at_BT], guess.certainty_BT[at_BT] = token_M, score_M, certainty_M
         self.passes_B[rows] += 1
-        return guess
+        score_BT = torch.zeros_like(self.logprob_BT).masked_scatter(at_BT, score_M)
+        certainty_BT = torch.zeros_like(score_BT).masked_scatter(at_BT, certainty_M) if rule != RULES[0] else score_BT
+        return Guess(torch.zeros_like(self.tokens_BT).masked_scatter(at_BT, token_M), score_BT, certainty_BT)
 
     def _read(self, hidden_BTD: torch.Tensor, asked_BT: torch.Tensor, uniform_M: torch.Tensor | None, rule: Rule):
         """Token, log-probability and certainty at the positions asked for; logits in slices of bounded size."""
         place_M, parts = asked_BT.flatten().nonzero().squeeze(1), []
         for at in range(0, len(place_M), self.positions_at_once):
             here = slice(at, at + self.positions_at_once)
-            where_BT = torch.zeros_like(asked_BT.flatten()).index_fill_(0, place_M[here], True).view(asked_BT.shape)
+            where_BT = asked_BT
+            if len(place_M) > self.positions_at_once:
+                where_BT = torch.zeros_like(asked_BT.flatten()).index_fill_(0, place_M[here], True).view(asked_BT.shape)
             logits_MV = self.backbone.logits_at(hidden_BTD, where_BT).float()
             logits_MV[:, self.backbone.ids.mask] = -torch.inf  # the mask token can never be written
             token_M = self.rng.choose(logits_MV, None if uniform_M is None else uniform_M[here])
