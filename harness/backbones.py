@@ -9,6 +9,7 @@ Shapes: B rows, T tokens, D width, V vocabulary, M positions asked for.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.lengths import make_length_head
+from harness.prompt_states import AnswerCanvas, LayerCache, PromptStates
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
 
 LENGTH_HEAD_FILE = "length_head.safetensors"
@@ -56,6 +58,8 @@ class MaskedBackbone:
         self.max_length, self.length_head = max_length, length_head
         self._head = _vocabulary_head(model)
         self._position_offset = position_offset(model.config)
+        # Prompts can be read once, exactly: the prompt cannot see the answer, and the network takes a cache.
+        self.remembers = self.layout.isolated and _takes_cache(model)
 
     @property
     def device(self) -> torch.device:
@@ -64,12 +68,25 @@ class MaskedBackbone:
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
-        arguments: dict[str, torch.Tensor] = {"attention_mask": canvas.attend_BT.long()}
-        if self.layout.isolated:
+        arguments: dict[str, Any] = {"attention_mask": canvas.attend_BT.long()}
+        if isinstance(canvas, AnswerCanvas):
+            arguments["attention_mask"] = canvas.memory.attention_BTK(canvas).unsqueeze(1)
+            arguments["past_key_values"] = LayerCache(canvas.memory)
+        elif self.layout.isolated:
             arguments["attention_mask"] = self.layout.attention_BTT(canvas).unsqueeze(1)
+        return self._forward(canvas, arguments)
+
+    def _forward(self, canvas: Canvas, arguments: dict[str, Any]) -> torch.Tensor:
         if self.layout.target_position is not None or self.layout.isolated:
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
+
+    def read_prompts(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
+        """Final hidden states [B, P, D] and the remembered keys and values of a prompts-only canvas; one forward pass."""
+        cache = LayerCache()
+        mask = self.layout.attention_BTT(canvas).unsqueeze(1)
+        hidden_BPD = self._forward(canvas, {"attention_mask": mask, "past_key_values": cache})
+        return hidden_BPD, cache.recorded(canvas.attend_BT)
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
@@ -87,6 +104,10 @@ class MaskedBackbone:
                 "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
+
+
+def _takes_cache(model: Any) -> bool:
+    return "past_key_values" in inspect.signature(model.base_model.forward).parameters
 
 
 def position_offset(config) -> int:

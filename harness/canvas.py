@@ -39,11 +39,15 @@ class Canvas:
 
     def select(self, rows: torch.Tensor) -> Canvas:
         """The canvas of some rows (index or boolean tensor of shape B)."""
-        return Canvas(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def to(self, device: torch.device | str) -> Canvas:
         """The canvas on another device."""
-        return Canvas(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        return type(self)(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    def without_eos(self) -> Canvas:
+        """An open canvas: the network does not see where the target ends, so an eos that it writes ends it."""
+        return replace(self, attend_BT=self.attend_BT & ~self.eos_BT, eos_BT=torch.zeros_like(self.eos_BT))
 
 
 @dataclass(frozen=True)

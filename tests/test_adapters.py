@@ -287,12 +287,8 @@ def test_an_oracle_length_asked_for_by_the_task_is_remembered(checkpoints):
     asked = {"until": ["\n"], "max_gen_toks": 6, "length": "oracle", "steps": 2, "do_sample": False, "temperature": 0.0}
     adapter.generate_until(requests([("say red", asked)], "generate_until"), disable_tqdm=True)
     assert adapter.tally.oracle_length and (adapter.tally.settings or {}).get("steps") == 2
-    for wrong, sentence in (
-        ({"do_sample": True, "temperature": 0.7}, "greedily"),
-        ({"step": 3}, "Did you mean 'steps'"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            adapter.generate_until(requests([("say", {**asked, **wrong})], "generate_until"), disable_tqdm=True)
+    with pytest.raises(ValueError, match="Did you mean 'steps'"):
+        adapter.generate_until(requests([("say", {**asked, "step": 3})], "generate_until"), disable_tqdm=True)
     with pytest.raises(ValueError, match="whole number"):
         adapter.configure(rows="many")
 

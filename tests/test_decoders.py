@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from harness.decoders import get_decoder, lowest, masked_canvas
-from harness.decoders.length import predicted_lengths
+from harness.decoders import DECODERS, get_decoder, lowest, masked_canvas
+from harness.decoders.length import beam_scores, predicted_lengths
+from harness.decoders.sampling import sampler_of
 from harness.lengths import length_loss_sum, make_length_head, top_lengths
 from harness.noise import LinearSchedule, masked_after
 
 PROMPTS = [[20, 21, 22], [40, 41], [50, 51, 52, 53, 54]]
 LENGTHS = [4, 9, 6]
+ALL = sorted(DECODERS)
 
 
 def canvas_of(backbone, prompts=PROMPTS, lengths=LENGTHS):
@@ -37,7 +39,7 @@ def spy(backbone, monkeypatch, token=None):
     return seen
 
 
-@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 def test_a_network_that_always_says_k_writes_k_everywhere(backbone, monkeypatch, name, steps):
     spy(backbone, monkeypatch, token=77)
@@ -46,13 +48,35 @@ def test_a_network_that_always_says_k_writes_k_everywhere(backbone, monkeypatch,
     assert (out.tokens_BT[canvas.target_BT] == 77).all()
 
 
-@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
+@pytest.mark.parametrize("name", ALL)
 def test_prompt_bos_and_eos_never_change_and_nothing_stays_hidden(backbone, name):
     canvas = canvas_of(backbone)
     out = get_decoder(name)(backbone, canvas, 5)
     assert (out.tokens_BT[~canvas.target_BT] == canvas.tokens_BT[~canvas.target_BT]).all()
     assert not (out.tokens_BT[canvas.target_BT] == backbone.ids.mask).any()
-    assert (out.forward_passes_B >= 1).all() and (out.forward_passes_B <= 5).all()
+    assert (out.forward_passes_B >= 1).all()
+    assert (out.forward_passes_B <= (torch.tensor(LENGTHS) if name == "left_to_right" else 5)).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_pass_at_all_is_an_error(backbone, name):
+    with pytest.raises(ValueError, match="steps=0.*at least 1"):
+        get_decoder(name)(backbone, canvas_of(backbone), 0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_finished_items_leave_the_batch(backbone, monkeypatch, name):
+    seen = spy(backbone, monkeypatch)
+    out = get_decoder(name)(backbone, canvas_of(backbone, lengths=[1, 9, 2]), 6)
+    assert sum(map(len, seen)) == int(out.forward_passes_B.sum()) < 3 * len(seen)
+    if name != "reparameterized":  # whose passes may look for tokens to take back
+        assert all(count > 0 for counts in seen for count in counts)
+
+
+def test_a_reparameterized_row_ends_once_nothing_can_become_noise(backbone, monkeypatch):
+    seen = spy(backbone, monkeypatch)
+    get_decoder("reparameterized")(backbone, canvas_of(backbone, PROMPTS[:1], [1]), 10)
+    assert seen == [[1]]  # floor(cos(π/20)) = 0: written by the first pass, nothing left to doubt
 
 
 def test_mask_predict_hides_as_many_as_the_schedule_says(backbone, monkeypatch):
@@ -87,13 +111,15 @@ def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, n
     assert any(again)
 
 
-@pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
-def test_an_item_does_not_depend_on_its_batch(backbone, name):
-    together = get_decoder(name)(backbone, canvas_of(backbone), 6)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("name", ALL)
+def test_an_item_does_not_depend_on_its_batch(backbone, name, temperature):
+    rng = [sampler_of(temperature, 0.9, 7, names) for names in (["a", "b", "c"], ["a"], ["b"], ["c"])]
+    together = get_decoder(name)(backbone, canvas_of(backbone), 6, rng[0])
     mean = together.mean_logprob(canvas_of(backbone))
     for row in range(3):
         canvas = canvas_of(backbone, PROMPTS[row : row + 1], LENGTHS[row : row + 1])
-        alone = get_decoder(name)(backbone, canvas, 6)
+        alone = get_decoder(name)(backbone, canvas, 6, rng[1 + row])
         wide = together.tokens_BT[row][canvas_of(backbone).target_BT[row]]
         assert wide.tolist() == alone.tokens_BT[0][canvas.target_BT[0]].tolist()
         assert float(mean[row]) == pytest.approx(float(alone.mean_logprob(canvas)[0]), abs=1e-4)
@@ -133,9 +159,19 @@ def test_length_classes_at_both_ends_and_barred_zero():
 
 
 def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
-    together = predicted_lengths(backbone, PROMPTS, 3, [9, 9, 9])
-    assert together == [predicted_lengths(backbone, [p], 3, [9])[0] for p in PROMPTS]
+    def lengths(prompts):
+        canvas = backbone.layout.prompt_only(prompts, backbone.ids)
+        return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, [9] * len(prompts))
+
+    together = lengths(PROMPTS)
+    assert together == [lengths([p])[0] for p in PROMPTS]
     assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
+
+
+def test_both_ways_to_rank_a_length_beam():
+    total, length = torch.tensor([-6.0, -7.0]), torch.tensor([3, 4])
+    assert beam_scores("content_mean", total, length).tolist() == [-2.0, -1.75]
+    assert beam_scores("row_mean", total, length).tolist() == pytest.approx([-6 / 5, -7 / 6])
 
 
 def test_unknown_names_are_explained():
@@ -149,3 +185,12 @@ def test_masked_canvas_hides_the_target_only(backbone):
     canvas = backbone.layout.pack([([20, 21], [30, 31, 32])], backbone.ids)
     hidden = masked_canvas(canvas, backbone.ids.mask)
     assert (hidden.tokens_BT == backbone.ids.mask).equal(canvas.target_BT)
+
+
+def test_slices_of_the_vocabulary_projection_change_nothing(backbone, monkeypatch):
+    rng = sampler_of(1.0, 0.9, 0, ["a", "b", "c"])
+    whole = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
+    monkeypatch.setattr("harness.decoders.board.LOGITS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr("harness.decoders.board.POSITIONS_AT_ONCE", 4)
+    sliced = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
+    assert whole.tokens_BT.equal(sliced.tokens_BT) and torch.allclose(whole.logprob_BT, sliced.logprob_BT, atol=1e-5)

@@ -15,6 +15,40 @@ WORDS = (4, 5, 6)
 VOCABULARY = 7
 
 
+class GivenBackbone:
+    """The same distribution at every pass: probability_LV[place] = {token: p}; `seen` records what was hidden, per pass."""
+
+    def __init__(self, probability_LV: list[dict[int, float]]):
+        self.ids, self.layout, self.device, self.max_length = IDS, Layout(), torch.device("cpu"), 64
+        self.model: Any = SimpleNamespace(config=SimpleNamespace(vocab_size=VOCABULARY))
+        self.logits_LV = torch.full((len(probability_LV), VOCABULARY), -torch.inf)
+        for place, row in enumerate(probability_LV):
+            for token, p in row.items():
+                self.logits_LV[place, token] = float(np.log(p))
+        self.seen: list[list[list[int]]] = []
+
+    def hidden(self, canvas: Canvas) -> torch.Tensor:
+        """The logits themselves [B, T, V]."""
+        place_BT = (canvas.target_BT.cumsum(1) - 1).clamp(min=0, max=len(self.logits_LV) - 1)
+        hidden_BT = (canvas.tokens_BT == IDS.mask) & canvas.target_BT
+        rows = zip(place_BT, hidden_BT, strict=True)
+        self.seen.append([place_T[hidden_T].tolist() for place_T, hidden_T in rows])
+        return self.logits_LV[place_BT]
+
+    def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
+        """Logits at the true entries."""
+        return hidden_BTD[positions_BT]
+
+    def canvas(self, *lengths: int) -> Canvas:
+        """A canvas of one row per length."""
+        return self.layout.pack([([4, 5], [IDS.mask] * n) for n in lengths], IDS)
+
+
+def sure(*probability: float) -> list[dict[int, float]]:
+    """Places where word 4 has the given probability, and words 5 and 6 share the rest."""
+    return [{4: p, 5: (1 - p) / 2, 6: (1 - p) / 2} for p in probability]
+
+
 class TableBackbone:
     """p(y_j | visible part of y) from a table.
 

@@ -8,6 +8,7 @@ It inherits `LM`, not `TemplateLM`, which drops the request's task and document.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,17 +24,17 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from harness.adapters.answers import asker, files_digest, question_lines, stored_scores
 from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.settings import MaskedSettings
+from harness.adapters.writing import write
 from harness.backbones import BackboneError, load_masked
-from harness.decoders import Decoded, get_decoder, masked_canvas
-from harness.decoders.length import length_logprobs, predicted_lengths
+from harness.decoders.length import length_logprobs
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import NO_COMPAT, Item, Scored
 from harness.store import Store
 from harness.suites import unknown
 
-# Sampling and stopping words of lm-eval's generation settings that greedy parallel decoding has no use for.
-IGNORED_GENERATION_KEYS = {"until", "temperature", "top_p", "top_k", "num_beams", "use_cache"}
+# Words of lm-eval's generation settings that are handled apart, or that parallel decoding has no use for.
+IGNORED_GENERATION_KEYS = {"until", "do_sample", "top_k", "num_beams", "use_cache"}
 
 
 class MaskedLM(LM):
@@ -251,7 +252,7 @@ class MaskedLM(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One text per request, cut at the first stop string, in order."""
-        jobs = [self._job(request) for request in requests]
+        jobs = self._jobs(requests)
         keys = [self._job_key(job) for job in jobs]
         known = {} if self.store is None else self.store.get(keys)
         answers = [known.get(key, "") for key in keys]
@@ -281,14 +282,24 @@ class MaskedLM(LM):
     def _job_key(self, job: _Job) -> str:
         if self.store is None:
             return ""
-        return self.store.key("write", asdict(job.settings), job.prompt, job.until, job.oracle)
+        drawn = job.name if job.settings.drawn else ""
+        return self.store.key("write", asdict(job.settings), job.prompt, job.until, job.oracle, drawn)
 
-    def _job(self, request: Instance) -> _Job:
+    def _jobs(self, requests: Sequence[Instance]) -> list[_Job]:
+        """One job per request; a document asked for n times gets n different draws."""
+        jobs, times = [], Counter()
+        for request in requests:
+            question = f"{request.task_name}/{request.doc_id}"
+            jobs.append(self._job(request, f"{question}/{times[question]}"))
+            times[question] += 1
+        return jobs
+
+    def _job(self, request: Instance, name: str) -> _Job:
         context, given = arguments_of(request)
         arguments: dict[str, Any] = {**normalize_gen_kwargs(dict(given), self.settings.max_gen_toks)}
         until = tuple(handle_stop_sequences(arguments.get("until"), eos=None))
-        if arguments.pop("do_sample", False) and arguments.get("temperature", 1.0):
-            raise ValueError(f"{_where(request)}: do_sample=true, and this adapter decodes greedily; leave it out.")
+        if arguments.get("do_sample") and not self.settings.temperature:
+            arguments.setdefault("temperature", 1.0)  # as transformers' own default
         changes = {key: value for key, value in arguments.items() if key not in IGNORED_GENERATION_KEYS}
         changes["max_gen_toks"] = int(arguments["max_gen_toks"])
         settings = self.settings.changed(changes)
@@ -301,7 +312,7 @@ class MaskedLM(LM):
         oracle = self._reference_length(request) if settings.length == "oracle" else None
         self.tally.oracle_length = self.tally.oracle_length or oracle is not None
         self.tally.settings = asdict(settings)
-        return _Job(tuple(prompt), settings, until, oracle)
+        return _Job(tuple(prompt), settings, until, oracle, name)
 
     def _reference_length(self, request: Instance) -> int:
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
@@ -313,7 +324,9 @@ class MaskedLM(LM):
         return len(self._ids(" " + doc["targets"]))
 
     def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
-        tokens = self.decode_tokens([job.prompt for job in jobs], settings, [job.oracle for job in jobs])
+        tokens = self.decode_tokens(
+            [job.prompt for job in jobs], settings, [job.oracle for job in jobs], [job.name for job in jobs]
+        )
         texts = []
         for job, ids in zip(jobs, tokens, strict=True):
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
@@ -323,43 +336,20 @@ class MaskedLM(LM):
         return texts
 
     def decode_tokens(
-        self, prompts: Sequence[Sequence[int]], settings: MaskedSettings, oracle: Sequence[int | None]
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: MaskedSettings,
+        oracle: Sequence[int | None],
+        names: Sequence[str] | None = None,
     ) -> list[list[int]]:
-        """Answer tokens (nothing after eos) of a batch of prompts under `settings`; one batch, all beams together."""
-        if settings.length == "predicted":
-            lengths = predicted_lengths(
-                self.backbone, prompts, settings.length_beam, [settings.max_gen_toks] * len(prompts)
-            )
-        elif settings.length == "oracle":
-            if None in oracle:
-                raise ValueError("length=oracle needs the reference's length of every prompt.")
-            lengths = [[min(n or 1, settings.max_gen_toks)] for n in oracle]
-        else:
-            lengths = [[settings.max_gen_toks]] * len(prompts)
-        pairs = [
-            (list(prompts[row]), [self.backbone.ids.mask] * n) for row, options in enumerate(lengths) for n in options
-        ]
-        owner = [row for row, options in enumerate(lengths) for _ in options]
-        decoded = self._decode(pairs, settings)
-        best: dict[int, tuple[float, int]] = {}
-        for candidate, (row, score) in enumerate(zip(owner, decoded.mean, strict=True)):
-            if row not in best or score > best[row][0]:
-                best[row] = (score, candidate)
-        return [decoded.tokens[best[row][1]] for row in range(len(prompts))]
+        """Answer tokens (nothing after eos) of a batch of prompts under `settings`; one batch, all beams together.
 
-    def _decode(self, pairs: list, settings: MaskedSettings) -> _Beams:
-        canvas = self.backbone.layout.pack(pairs, self.backbone.ids).to(self.backbone.device)
-        canvas = masked_canvas(canvas, self.backbone.ids.mask)
-        extra = (
-            {"schedule": settings.schedule, "condition": settings.condition}
-            if settings.decoder == "reparameterized"
-            else {}
-        )
-        decoded: Decoded = get_decoder(settings.decoder)(self.backbone, canvas, settings.steps, None, **extra)
-        self.tally.forward_passes += int(decoded.forward_passes_B.sum())
-        rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
-        ended = [ids[: ids.index(self.backbone.ids.eos)] if self.backbone.ids.eos in ids else ids for ids in rows]
-        return _Beams(ended, decoded.mean_logprob(canvas).tolist())
+        names: whose draws a sampled answer uses; the prompt stands for it where there is none.
+        """
+        names = [str(list(prompt)) for prompt in prompts] if names is None else names
+        written = write(self.backbone, prompts, settings, oracle, names)
+        self.tally.forward_passes += written.forward_passes
+        return written.tokens
 
     # -- several processes ----------------------------------------------------------------------------------------
 
@@ -397,12 +387,7 @@ class _Job:
     settings: MaskedSettings
     until: tuple[str, ...]
     oracle: int | None
-
-
-@dataclass(frozen=True)
-class _Beams:
-    tokens: list[list[int]]
-    mean: list[float]
+    name: str
 
 
 def arguments_of(request: Instance) -> Any:

@@ -1,7 +1,8 @@
 """Length policies: how many tokens an answer gets before it is decoded.
 
 `predicted` asks the checkpoint's length head (with `length_beam` candidates), `oracle` takes the reference's length
-(flagged in every record, never ranked beside honest rows), `fixed` takes `max_gen_toks`.
+(flagged in every record, never ranked beside honest rows), `fixed` takes `max_gen_toks`, `eos` takes `max_gen_toks`
+hidden tokens without a closing eos: the answer ends at the first eos that the network writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from harness.backbones import MaskedBackbone
 from harness.lengths import top_lengths
 from harness.rows import ScoringError
 
-POLICIES = ("predicted", "oracle", "fixed")
+POLICIES = ("predicted", "oracle", "fixed", "eos")
+# Mean log-probability of a candidate's tokens: without bos and eos (Mask-Predict, DiffusionLLM), or over all of its row,
+# bos and eos counting with log-probability 0 (Instruct-XMLR's generator), which favours shorter candidates.
+BEAM_RULES = ("content_mean", "row_mean")
 
 
 @torch.inference_mode()
@@ -33,22 +37,18 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
-@torch.inference_mode()
-def predicted_lengths(
-    backbone: MaskedBackbone, prompts: Sequence[Sequence[int]], beam: int, limits: Sequence[int]
-) -> list[list[int]]:
-    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each prompt, best first.
-
-    Raises:
-        BackboneError: the checkpoint has no length head.
-    """
-    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
-    logits = backbone.length_logits(backbone.hidden(canvas), canvas)
-    if not torch.isfinite(logits).all():
+def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[list[int]]:
+    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each row of a length head's logits, best first."""
+    if not torch.isfinite(logits_BC).all():
         raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
-    lengths, logprobs = top_lengths(logits, beam, torch.tensor(list(limits), device=logits.device))
+    lengths, logprobs = top_lengths(logits_BC, beam, torch.tensor(list(limits), device=logits_BC.device))
     kept = [
-        [int(n) for n, p in zip(row, ps, strict=True) if p > -torch.inf]
-        for row, ps in zip(lengths, logprobs, strict=True)
+        [n for n, p in zip(row, ps, strict=True) if p > -torch.inf]
+        for row, ps in zip(lengths.tolist(), logprobs.tolist(), strict=True)
     ]
     return [row or [1] for row in kept]
+
+
+def beam_scores(rule: str, logprob_sum_B: torch.Tensor, length_B: torch.Tensor) -> torch.Tensor:
+    """What candidates of a length beam are ranked by, higher is better [B] (nats per token; see BEAM_RULES)."""
+    return logprob_sum_B / (length_B + (2 if rule == "row_mean" else 0)).clamp(min=1)

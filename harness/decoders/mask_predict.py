@@ -11,40 +11,31 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.decoders import Decoded, candidates, lowest, masked_canvas
+from harness.decoders import Decoded, lowest
+from harness.decoders.board import Board
+from harness.decoders.sampling import Sampler
 from harness.noise import masked_after
 
 
 @torch.inference_mode()
 def mask_predict(
-    backbone: MaskedBackbone, canvas: Canvas, steps: int, rng: torch.Generator | None = None, floor_one: bool = False
+    backbone: MaskedBackbone, canvas: Canvas, steps: int, rng: Sampler | None = None, floor_one: bool = False
 ) -> Decoded:
-    """Fill the targets of a canvas in at most `steps` parallel passes (greedy; `rng` is not used).
+    """Fill the targets of a canvas in at most `steps` parallel passes.
 
     Args:
         floor_one: hide at least one position until the last pass, as the original does; Instruct-XMLR does not.
 
     A row whose count of positions to hide is 0 is finished and leaves the batch.
     """
-    del rng
-    work = masked_canvas(canvas, backbone.ids.mask)
-    tokens, hidden = work.tokens_BT.clone(), canvas.target_BT.clone()
-    logprob = torch.zeros(tokens.shape, device=tokens.device)
-    length = canvas.target_BT.sum(1)
-    passes = torch.zeros_like(length)
+    board = Board(backbone, canvas, steps, rng)
     for step in range(1, steps + 1):
-        rows = hidden.any(1).nonzero().squeeze(1)
-        if not len(rows):
+        hidden_BT = board.hidden_BT
+        if not hidden_BT.any():
             break
-        token, score = candidates(backbone, canvas.with_tokens(tokens).select(rows), hidden[rows])
-        where = torch.zeros_like(hidden)
-        where[rows] = hidden[rows]
-        tokens[where], logprob[where] = token, score
-        passes[rows] += 1
-        count = masked_after(step, steps, length, "linear")
+        board.write(hidden_BT, board.ask(hidden_BT, step))
+        count_B = masked_after(step, steps, board.length_B, "linear")
         if floor_one and step < steps:
-            count = count.clamp(min=1).minimum(length)
-        count = count * hidden.any(1)
-        hidden = lowest(logprob, canvas.target_BT, count)
-        tokens = tokens.masked_fill(hidden, backbone.ids.mask)
-    return Decoded(tokens, logprob, passes)
+            count_B = count_B.clamp(min=1).minimum(board.length_B)
+        board.hide(lowest(board.logprob_BT, board.target_BT, count_B * hidden_BT.any(1)))
+    return board.done()

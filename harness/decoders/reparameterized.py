@@ -14,7 +14,9 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.decoders import Decoded, candidates, lowest, masked_canvas
+from harness.decoders import Decoded, lowest
+from harness.decoders.board import Board, Guess
+from harness.decoders.sampling import Sampler
 from harness.noise import masked_after
 
 
@@ -23,41 +25,39 @@ def reparameterized(
     backbone: MaskedBackbone,
     canvas: Canvas,
     steps: int,
-    rng: torch.Generator | None = None,
+    rng: Sampler | None = None,
     schedule: Literal["cosine", "linear"] = "cosine",
     condition: Literal["unconditional", "conditional"] = "unconditional",
 ) -> Decoded:
-    """Fill the targets of a canvas in at most `steps` passes (argmax, deterministic selection; `rng` is not used).
+    """Fill the targets of a canvas in at most `steps` passes (deterministic selection).
 
-    Each pass costs the whole canvas. A pass that would ask the network the same question again is skipped: with
-    nothing re-hidden and nothing newly written the next pass has the same input, so its scores are reused.
+    Each pass costs the whole canvas. Two kinds of pass are left out, neither of which can change an answer: one over a
+    canvas that did not change since the last pass (its guess is used again, drawn tokens included), and one over a
+    filled row of which nothing may become noise any more.
     """
-    del rng
-    work = masked_canvas(canvas, backbone.ids.mask)
-    tokens, target = work.tokens_BT.clone(), canvas.target_BT
-    stored = torch.zeros(tokens.shape, device=tokens.device)
-    length = target.sum(1)
-    passes = torch.zeros_like(length)
-    token_now, score_now = torch.zeros_like(tokens), torch.zeros_like(stored)
-    changed = length > 0
+    board = Board(backbone, canvas, steps, rng)
+    target_BT, changed_B = board.target_BT, board.length_B > 0
+    guess = board.ask(torch.zeros_like(target_BT), 0)
     for step in range(1, steps + 1):
-        rows = changed.nonzero().squeeze(1)
-        if len(rows):
-            token, score = candidates(backbone, canvas.with_tokens(tokens).select(rows), target[rows])
-            where = torch.zeros_like(target)
-            where[rows] = target[rows]
-            token_now[where], score_now[where] = token, score
-            passes[rows] += 1
-        hidden = (tokens == backbone.ids.mask) & target
-        noise = lowest(score_now, target, masked_after(step, steps, length, schedule))
-        if condition == "conditional":
-            noise = noise & (hidden | ((token_now == tokens) & (score_now < stored)))
-        write = hidden & ~noise
-        before = tokens
-        tokens = torch.where(write, token_now, tokens)
-        stored = torch.where(write, score_now, stored)
-        tokens = tokens.masked_fill(noise, backbone.ids.mask)
-        changed = (tokens != before).any(1)
-        if not ((tokens == backbone.ids.mask) & target).any() and not changed.any():
+        count_B, hidden_BT = masked_after(step, steps, board.length_B, schedule), board.hidden_BT
+        alive_B = hidden_BT.any(1) | (count_B > 0)
+        if not alive_B.any():
             break
-    return Decoded(tokens, stored, passes)
+        guess = _renewed(guess, board, target_BT & (alive_B & changed_B).unsqueeze(1), step)
+        noise_BT = lowest(guess.score_BT, target_BT, count_B)
+        if condition == "conditional":
+            doubted_BT = (guess.token_BT == board.tokens_BT) & (guess.score_BT < board.logprob_BT)
+            noise_BT = noise_BT & (hidden_BT | doubted_BT)
+        before_BT = board.tokens_BT
+        board.write(hidden_BT & ~noise_BT, guess)
+        board.hide(noise_BT)
+        changed_B = (board.tokens_BT != before_BT).any(1)
+    return board.done()
+
+
+def _renewed(old: Guess, board: Board, at_BT: torch.Tensor, step: int) -> Guess:
+    """The old guess, replaced at the positions asked for."""
+    if not at_BT.any():
+        return old
+    new = board.ask(at_BT, step)
+    return Guess(*(torch.where(at_BT, getattr(new, n), getattr(old, n)) for n in Guess.__dataclass_fields__))

@@ -1,0 +1,88 @@
+"""Prompts read once: the same states, the same answers, fewer tokens; only where that is exact."""
+
+import pytest
+import torch
+from conftest import masked_network, special
+
+from harness.adapters.settings import MaskedSettings
+from harness.adapters.writing import write
+from harness.backbones import MaskedBackbone
+from harness.canvas import Layout
+from harness.decoders import DECODERS
+from harness.lengths import make_length_head
+from harness.prompt_states import answer_only
+
+PROMPTS = [[20, 21, 22], [40] * 30, [50, 51, 52, 53, 54]]
+
+
+def isolated(tokenizer, family="xlm-roberta-xl", target_position=0):
+    network = masked_network(tokenizer, family=family)
+    torch.manual_seed(0)
+    head = make_length_head("pooled_embedding", 16, 20)
+    layout = Layout("isolated", target_position)
+    return MaskedBackbone(network, special(tokenizer), layout, max_length=96, length_head=head)
+
+
+@pytest.mark.parametrize("target_position", [0, 40, None])
+@pytest.mark.parametrize("family", ["xlm-roberta-xl", "xlm-roberta", "bert"])
+@torch.inference_mode()
+def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, target_position):
+    backbone = isolated(tokenizer, family, target_position)
+    assert backbone.remembers
+    canvas = backbone.layout.pack([(p, [60 + i] * n) for i, (p, n) in enumerate(zip(PROMPTS, (4, 9, 6), strict=True))],
+                                  backbone.ids)  # fmt: skip
+    _, memory = backbone.read_prompts(backbone.layout.prompt_only(PROMPTS, backbone.ids))
+    answer = answer_only(canvas, memory)
+    assert answer.tokens_BT.shape[1] == 1 + 9 + 1 and not answer.prompt_BT.any()
+    for rows in (torch.arange(3), torch.tensor([2, 0])):
+        whole, part = canvas.select(rows), answer.select(rows)
+        full, cached = backbone.hidden(whole)[whole.target_BT], backbone.hidden(part)[part.target_BT]
+        assert torch.allclose(full, cached, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_prompt_alone_has_the_states_the_length_head_reads(tokenizer):
+    backbone = isolated(tokenizer)
+    canvas = backbone.layout.prompt_only(PROMPTS, backbone.ids)
+    hidden, _ = backbone.read_prompts(canvas)
+    assert torch.allclose(hidden[canvas.attend_BT], backbone.hidden(canvas)[canvas.attend_BT], atol=1e-5)
+
+
+@pytest.mark.parametrize("length", ["predicted", "fixed", "eos"])
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
+def test_answers_are_the_same_with_and_without(tokenizer, decoder, length):
+    backbone, answers = isolated(tokenizer), []
+    for cache in ("auto", "off"):
+        settings = MaskedSettings(
+            decoder=decoder, length=length, length_beam=2, max_gen_toks=8, steps=4, prompt_cache=cache, temperature=0.7
+        )
+        answers.append(write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"]))
+    assert answers[0] == answers[1]
+
+
+def test_the_prompt_is_read_once(tokenizer, monkeypatch):
+    backbone, widths = isolated(tokenizer), []
+    plain = backbone.model.base_model.forward
+
+    def forward(**arguments):
+        widths.append(arguments["input_ids"].shape[1])
+        return plain(**arguments)
+
+    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    settings = MaskedSettings(length="fixed", max_gen_toks=8, steps=4)
+    write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"])
+    assert widths == [32, 10, 10, 10, 10]
+    widths.clear()
+    write(backbone, PROMPTS, settings.changed({"steps": 1}), [None] * 3, ["a", "b", "c"])
+    assert widths == [42]  # one pass over everything is cheaper than two
+
+
+def test_a_prompt_that_sees_the_answer_is_never_remembered(tokenizer, network):
+    joint = MaskedBackbone(network, special(tokenizer), Layout(), max_length=96)
+    assert not joint.remembers
+
+
+def test_a_decoder_that_steps_do_not_bound_still_remembers():
+    assert MaskedSettings(steps=1).one_pass and MaskedSettings(steps=1, decoder="confidence").one_pass
+    for settings in ({"decoder": "left_to_right"}, {"decoder": "confidence", "threshold": 0.9}, {"steps": 2}):
+        assert not MaskedSettings(**{"steps": 1, **settings}).one_pass
