@@ -29,7 +29,7 @@ class LinearSchedule:
         return 1 - t
 
     def weight(self, step: torch.Tensor) -> torch.Tensor:
-        """Loss weight of integer steps 1…T (float tensor of the same shape)."""
+        """Loss weight of steps in (0, T], whole ones or not (float tensor of the same shape)."""
         step = step.float()
         if self.weighting == "linear":
             return self.timesteps - (step - 1)

@@ -91,9 +91,8 @@ class RowEngine:
 
     def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None):
         self.backbone, self.batch_size = backbone, batch_size
-        kind = "cpu" if backbone.device.type == "cpu" else "cuda"
-        self.tokens_per_pass = TOKENS_PER_PASS[kind]
-        self.positions_at_once = max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[kind] // backbone.model.config.vocab_size)
+        self.tokens_per_pass = TOKENS_PER_PASS[_kind(backbone)]
+        self.positions_at_once = positions_at_once(backbone)
         self.rows_computed = self.passes = 0
         self._queue: deque[Key] = deque()
         self._waiting: dict[Key, list[tuple[Hashable, int]]] = {}
@@ -289,6 +288,15 @@ def _read_slice(logits_UV: torch.Tensor, slot_M, token_M, best_M, mask: int) -> 
         found["argmax"][best_M] = (token_R[inverse_M] == token[ranked]).cpu().numpy()
         found["confidence"][best_M] = (best_R.double() - torch.log1p(-mask_R))[inverse_M].cpu().numpy()
     return found
+
+
+def positions_at_once(backbone: MaskedBackbone) -> int:
+    """Positions whose logits are computed together: a slice of bounded size, whatever the vocabulary."""
+    return max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[_kind(backbone)] // backbone.model.config.vocab_size)
+
+
+def _kind(backbone: MaskedBackbone) -> str:
+    return "cpu" if backbone.device.type == "cpu" else "cuda"
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

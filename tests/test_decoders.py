@@ -111,18 +111,23 @@ def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, n
     assert any(again)
 
 
+def mean_logprob(decoded, canvas):
+    target_BT = canvas.target_BT
+    return beam_scores("content_mean", (decoded.logprob_BT * target_BT).sum(1), target_BT.sum(1))
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("name", ALL)
 def test_an_item_does_not_depend_on_its_batch(backbone, name, temperature):
     rng = [sampler_of(temperature, 0.9, 7, names) for names in (["a", "b", "c"], ["a"], ["b"], ["c"])]
     together = get_decoder(name)(backbone, canvas_of(backbone), 6, rng[0])
-    mean = together.mean_logprob(canvas_of(backbone))
+    mean = mean_logprob(together, canvas_of(backbone))
     for row in range(3):
         canvas = canvas_of(backbone, PROMPTS[row : row + 1], LENGTHS[row : row + 1])
         alone = get_decoder(name)(backbone, canvas, 6, rng[1 + row])
         wide = together.tokens_BT[row][canvas_of(backbone).target_BT[row]]
         assert wide.tolist() == alone.tokens_BT[0][canvas.target_BT[0]].tolist()
-        assert float(mean[row]) == pytest.approx(float(alone.mean_logprob(canvas)[0]), abs=1e-4)
+        assert float(mean[row]) == pytest.approx(float(mean_logprob(alone, canvas)[0]), abs=1e-4)
 
 
 def test_lowest_breaks_ties_leftmost_and_counts_exactly():
@@ -190,7 +195,7 @@ def test_masked_canvas_hides_the_target_only(backbone):
 def test_slices_of_the_vocabulary_projection_change_nothing(backbone, monkeypatch):
     rng = sampler_of(1.0, 0.9, 0, ["a", "b", "c"])
     whole = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
-    monkeypatch.setattr("harness.decoders.board.LOGITS_AT_ONCE", {"cpu": 1})
-    monkeypatch.setattr("harness.decoders.board.POSITIONS_AT_ONCE", 4)
+    monkeypatch.setattr("harness.rows.LOGITS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr("harness.rows.POSITIONS_AT_ONCE", 4)
     sliced = get_decoder("confidence")(backbone, canvas_of(backbone), 3, rng)
     assert whole.tokens_BT.equal(sliced.tokens_BT) and torch.allclose(whole.logprob_BT, sliced.logprob_BT, atol=1e-5)

@@ -37,10 +37,6 @@ class Decoded:
     logprob_BT: torch.Tensor
     forward_passes_B: torch.Tensor
 
-    def mean_logprob(self, canvas: Canvas) -> torch.Tensor:
-        """Mean log-probability of each row's target tokens [B]."""
-        return (self.logprob_BT * canvas.target_BT).sum(1) / canvas.target_BT.sum(1).clamp(min=1)
-
 
 def get_decoder(name: str) -> Callable[..., Decoded]:
     """The decoder called `name`; ValueError lists the known ones."""

@@ -17,7 +17,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import Decoded, masked_canvas
 from harness.decoders.sampling import Sampler
-from harness.rows import LOGITS_AT_ONCE, POSITIONS_AT_ONCE, ScoringError
+from harness.rows import ScoringError, positions_at_once
 
 Rule = Literal["low_confidence", "entropy", "margin"]
 RULES: tuple[Rule, ...] = ("low_confidence", "entropy", "margin")
@@ -49,8 +49,7 @@ class Board:
         self.length_B = canvas.target_BT.sum(1)
         self.place_BT = canvas.target_BT.cumsum(1) - 1
         self.passes_B = torch.zeros_like(self.length_B)
-        at_once = LOGITS_AT_ONCE["cpu" if canvas.tokens_BT.device.type == "cpu" else "cuda"]
-        self.positions_at_once = max(POSITIONS_AT_ONCE, at_once // backbone.model.config.vocab_size)
+        self.positions_at_once = positions_at_once(backbone)
         self._endless_B = ~canvas.eos_BT.any(1)
 
     @property
