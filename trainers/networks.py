@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def _pruned(tokenizer, texts: Sequence[str], kept: set[str]):
     trained = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(pair) for pair in trained["merges"]]
     origin = {left + right: (left, right) for left, right in reversed(merges)}
-    words = Counter(word for text in texts for word, _ in _words(tokenizer, text))
+    words = {word for text in texts for word, _ in _words(tokenizer, text)}
     encoded = {word: [t.value for t in tokenizer.model.tokenize(word)] for word in words}
     kept |= {tokens[0] for tokens in encoded.values() if len(tokens) == 1}
     open_ = [token for tokens in encoded.values() if len(tokens) > 1 for token in tokens]

@@ -24,7 +24,7 @@ class BackboneSpec(Frozen):
     which with tied and unscaled logits starts a small network at a loss of 15 nats). `position_init: sinusoidal` starts learned position embeddings as
     sinusoids of wavelengths 2π … 2π·`position_base` with the tokens' standard deviation times `position_scale`: a
     pretrained network has long learnt that near positions are alike, a small one from scratch has no time to.
-    All of these only when trained from scratch.
+    `position_scale` widens T5's relative biases, too. All of these only when trained from scratch.
     """
 
     family: str | None = None

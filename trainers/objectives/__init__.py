@@ -65,6 +65,12 @@ def make_objective(name: str, settings: dict, **context) -> Objective:
         raise ValueError(f"objective {name}: {error}") from error
 
 
+def check_normalise(value: str) -> None:
+    """ValueError unless a loss is weighed by "token" or by "example"."""
+    if value not in ("token", "example"):
+        raise ValueError(f"normalise={value!r}: expected 'token' or 'example'")
+
+
 def pad_to(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
     """Right-padded int64 tensor of id lists."""
     width = max(len(row) for row in rows)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from trainers.encode import Example
-from trainers.objectives import LossSums, pad_to, smoothed_nll
+from trainers.objectives import LossSums, check_normalise, pad_to, smoothed_nll
 
 
 class Causal:
@@ -29,8 +29,7 @@ class Causal:
         normalise: Literal["token", "example"] = "token",
         **_ids,
     ):
-        if normalise not in ("token", "example"):
-            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
+        check_normalise(normalise)
         self.pad, self.eos, self.instruction_loss, self.normalise = pad, eos, instruction_loss, normalise
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:

@@ -16,8 +16,8 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.noise import LinearSchedule
 from trainers.encode import Example
-from trainers.objectives import LossSums, smoothed_nll
-from trainers.objectives.masked import hide_exactly, pack_examples
+from trainers.objectives import LossSums, check_normalise, smoothed_nll
+from trainers.objectives.masked import hide_exactly, pack_examples, uniform_counts
 
 
 class Diffusion:
@@ -50,8 +50,7 @@ class Diffusion:
         if timesteps < 1:
             raise ValueError(f"timesteps={timesteps}: must be at least 1")
         self.ids, self.layout, self.schedule = ids, layout, LinearSchedule(timesteps, weighting)
-        if normalise not in ("token", "example"):
-            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
+        check_normalise(normalise)
         if exact_count and coupled:
             raise ValueError("exact_count draws one set per example: set coupled: false")
         self.coupled, self.mask_eos, self.label_smoothing = coupled, mask_eos, label_smoothing
@@ -66,7 +65,7 @@ class Diffusion:
         size, total = maskable_BT.shape, self.schedule.timesteps
         if self.exact_count:
             size_B = maskable_BT.sum(1).cpu()
-            count_B = (torch.rand(size[0], generator=rng) * size_B).floor().long() + 1
+            count_B = uniform_counts(size_B, rng)
             return count_B / size_B * total, hide_exactly(count_B, maskable_BT.cpu(), rng)
         pair_2B = torch.randint(1, total + 1, (2, size[0]), generator=rng)
         if not self.coupled:

@@ -17,7 +17,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.lengths import length_loss_sum
 from trainers.encode import Example
-from trainers.objectives import LossSums, smoothed_nll
+from trainers.objectives import LossSums, check_normalise, smoothed_nll
 
 
 def pack_examples(layout: Layout, ids: SpecialIds, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
@@ -31,6 +31,12 @@ def hide_exactly(count_B: torch.Tensor, pool_BT: torch.Tensor, rng: torch.Genera
     draw_BT = torch.rand(pool_BT.shape, generator=rng).to(pool_BT.device).masked_fill(~pool_BT, 2.0)
     rank_BT = draw_BT.argsort(1).argsort(1)
     return (rank_BT < count_B.unsqueeze(1)) & pool_BT
+
+
+def uniform_counts(size_B: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """How many of size_B positions to hide, uniform in 1 … size: floor(u·size) + 1 [B]."""
+    u_B = torch.rand(size_B.shape, generator=rng).to(size_B.device)
+    return (u_B * size_B).floor().long() + 1
 
 
 class Masked:
@@ -47,8 +53,7 @@ class Masked:
         normalise: Literal["token", "example"] = "token",
         **_ids,
     ):
-        if normalise not in ("token", "example"):
-            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
+        check_normalise(normalise)
         if not 0 <= prompt_noise < 1 or not 0 <= label_smoothing < 1 or length_weight < 0:
             raise ValueError("prompt_noise and label_smoothing must lie in [0, 1), length_weight must not be negative")
         self.ids, self.layout = ids, layout
@@ -61,9 +66,7 @@ class Masked:
 
     def corrupt(self, canvas: Canvas, rng: torch.Generator) -> tuple[Canvas, torch.Tensor]:
         """(canvas with answer and prompt tokens hidden, hidden answer positions [B, T])."""
-        length_B = canvas.target_BT.sum(1)
-        u_B = torch.rand(length_B.shape, generator=rng).to(length_B.device)
-        hidden_BT = hide_exactly((u_B * length_B).floor().long() + 1, canvas.target_BT, rng)
+        hidden_BT = hide_exactly(uniform_counts(canvas.target_BT.sum(1), rng), canvas.target_BT, rng)
         special_BT = (canvas.tokens_BT == self.ids.bos) | (canvas.tokens_BT == self.ids.eos)
         noise_BT = torch.rand(canvas.tokens_BT.shape, generator=rng).to(special_BT.device) < self.prompt_noise
         noise_BT = noise_BT & canvas.prompt_BT & ~special_BT

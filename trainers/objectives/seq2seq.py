@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from trainers.encode import Example
-from trainers.objectives import LossSums, pad_to, smoothed_nll
+from trainers.objectives import LossSums, check_normalise, pad_to, smoothed_nll
 
 
 class Seq2Seq:
@@ -20,8 +20,7 @@ class Seq2Seq:
     def __init__(
         self, *, pad: int, eos: int, normalise: Literal["token", "example"] = "example", z_loss: float = 0.0, **_ids
     ):
-        if normalise not in ("token", "example"):
-            raise ValueError(f"normalise={normalise!r}: expected 'token' or 'example'")
+        check_normalise(normalise)
         self.pad, self.eos, self.normalise, self.z_loss = pad, eos, normalise, z_loss
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:

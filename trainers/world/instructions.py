@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 
+from trainers.world.languages import grammar
 from trainers.world.lexicon import tables
 
 # (cue, arrangement of the parts). What is given comes first: a network with absolute positions finds it.
@@ -31,8 +32,7 @@ def instructions(code: str, wording: str) -> tuple[str, ...]:
     if wording in words["templates"]:
         return tuple(words["templates"][wording])
     parts = words["frames"] | words["instructions"][wording]
-    space = "" if code == "zh" else " "
     return tuple(
-        space.join(parts["cues"][cue] if part == "cue" else parts[part] for part in arrangement)
+        grammar(code).space.join(parts["cues"][cue] if part == "cue" else parts[part] for part in arrangement)
         for cue, arrangement in ARRANGEMENTS
     )
