@@ -77,7 +77,12 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
             f"--vocabulary {arguments.vocabulary}: at least 300 (256 bytes and the special tokens come first)."
         )
     records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
-    words = json.loads((arguments.corpus / "manifest.json").read_text(encoding="utf-8"))["han_words"]
+    manifest = json.loads((arguments.corpus / "manifest.json").read_text(encoding="utf-8"))
+    if "han_words" not in manifest:
+        raise ConfigError(
+            f"{arguments.corpus} was made by an earlier version: make it again with python -m trainers world --out {arguments.corpus}"
+        )
+    words = manifest["han_words"]
     size = train_tokenizer(
         (f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out, words
     )
