@@ -6,7 +6,7 @@ import pytest
 
 from harness.records import CheckpointRecord, RecordError, digest_of, read_checkpoint, seal, write_atomically
 from harness.suites import ConfigError, Suite, load_suite, read_yaml, suites_folder
-from trainers.mixture import BatchPlan
+from trainers.batches import BatchPlan
 from trainers.recipe import Recipe, load_recipe
 
 RECIPES = sorted(Path("trainers/recipes").rglob("*.yaml"))

@@ -46,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="instead of the recipe's seed")
     train.add_argument("--steps", type=int, help="instead of the recipe's training.steps")
     train.add_argument("--out", type=Path, required=True, help="checkpoint folder")
+    train.add_argument(
+        "--state-minutes", type=float, default=10.0,
+        help="how often the state is written beside --out, from which a killed run goes on (default 10; 0: every step)",
+    )  # fmt: skip
+    train.add_argument("--report-to", default="none", help="tensorboard, wandb, trackio, … as the Trainer's own switch")
     show = commands.add_parser("show", help="print a recipe with its defaults filled in, and its network's size")
     show.add_argument("recipe", type=Path, help="recipe YAML")
     return main_parser
@@ -100,7 +105,14 @@ def _train(arguments: argparse.Namespace) -> None:
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    record = train_checkpoint(recipe, corpus=arguments.corpus, tokenizer_path=arguments.tokenizer, out=arguments.out)
+    record = train_checkpoint(
+        recipe,
+        corpus=arguments.corpus,
+        tokenizer_path=arguments.tokenizer,
+        out=arguments.out,
+        state_seconds=60 * arguments.state_minutes,
+        report_to=arguments.report_to,
+    )
     print(
         f"{arguments.out}: {record.label}, seed {record.seed}, {record.parameters_without_embeddings:,} parameters without embeddings, "
         f"{record.tokens:,} tokens, final loss {record.final_loss:.3f}, {record.seconds:.0f} s"
@@ -138,7 +150,9 @@ def main() -> int:
     try:
         run(arguments)
     except KeyboardInterrupt:
-        print("\nstopped. Nothing half-written was left; the same command starts this stage again.", file=sys.stderr)
+        print(
+            "\nstopped. Nothing half-written was left; the same command goes on from the last state.", file=sys.stderr
+        )
         return 130
     except (ConfigError, RecordError, ValueError, RuntimeError, OSError) as error:
         if os.environ.get("ANYORDER_TRACEBACK", "0") not in ("", "0"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -14,9 +13,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE, MaskedBackbone, special_ids, usable_length
-from harness.canvas import Layout
-from harness.lengths import make_length_head
+from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
 from harness.records import (
     CheckpointRecord,
     RecordError,
@@ -27,20 +24,38 @@ from harness.records import (
     seal,
     sha256_file,
 )
-from harness.suites import ConfigError
+from trainers.assemble import Assembled, assemble, device_name, head_settings
+from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example, encode
-from trainers.mixture import BatchPlan, digests, read_records, training_files
-from trainers.networks import build_network, count_parameters, load_tokenizer
-from trainers.objectives import make_objective
+from trainers.mixture import digests, read_records, training_files
+from trainers.networks import count_parameters, load_tokenizer
 from trainers.objectives.length import LengthStage
+from trainers.packing import fill
 from trainers.recipe import Recipe
-from trainers.trainer import ObjectiveModule, TrainingError, optimiser_arguments, run_training, write_log
+from trainers.state import StateFolder
+from trainers.trainer import (
+    ObjectiveModule,
+    TrainingError,
+    optimiser_arguments,
+    optimiser_class,
+    run_training,
+    write_log,
+)
 
 
-def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str | None, out: Path) -> CheckpointRecord:
+def train_checkpoint(
+    recipe: Recipe,
+    *,
+    corpus: Path | None,
+    tokenizer_path: str | None,
+    out: Path,
+    state_seconds: float = 600.0,
+    report_to: str = "none",
+) -> CheckpointRecord:
     """Train a recipe into `out`; a finished checkpoint of the same recipe and data is left as it is.
 
-    The folder is filled beside `out` and moved into place, so a killed run leaves no half checkpoint behind.
+    The folder is filled beside `out` and moved into place, so a killed run leaves no half checkpoint behind; its state,
+    written every `state_seconds` beside `out`, makes the same command go on where it was.
 
     Raises:
         ConfigError, ValueError, TrainingError, RecordError: one sentence each.
@@ -49,8 +64,6 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
     data = digests(files)
     if tokenizer_path and (Path(tokenizer_path) / "tokenizer.json").is_file():
         data["tokenizer.json"] = sha256_file(Path(tokenizer_path) / "tokenizer.json")
-    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        data["processes"] = str(processes)  # they multiply the batch, so they change the weights
     recipe_id = recipe.recipe_id(data)
     finished = _finished(out, recipe_id)
     if finished is not None:
@@ -61,42 +74,106 @@ def train_checkpoint(recipe: Recipe, *, corpus: Path | None, tokenizer_path: str
     encoded = encode(
         read_records(files, recipe.mixture.records), tokenizer, recipe.template, recipe.training.max_length
     )
-    network = build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
-    trained, objective, backbone = _assemble(recipe, network, tokenizer)
-    plan = _plan(recipe, encoded.examples)
-    module = ObjectiveModule(backbone or network, objective, trained)
-    what = f"train {recipe.name} (seed {recipe.seed})"
-    history = _staged(
-        "main",
-        run_training(
-            module,
-            objective,
-            encoded.examples,
-            plan,
-            seed=recipe.seed,
-            what=what,
-            **optimiser_arguments(recipe.training),
-        ),
-    )
-    if recipe.length is not None and recipe.length.steps:
-        history += _staged("length", _train_length(recipe, backbone, encoded.examples, what))  # type: ignore[arg-type]
-    seen = [encoded.examples[index] for batch in plan for index in batch]
-    total, core = count_parameters(network)
+    run = _Run(recipe, assemble(recipe, tokenizer), encoded.examples, out, recipe_id, state_seconds, report_to)
+    total, core = count_parameters(run.built.network)
+    history = run.train()
     commit, dirty = git_state()
     record = dict(
         recipe=recipe.name, recipe_id=recipe_id, label=recipe.label, adapter=recipe.adapter, objective=recipe.objective.name,
         seed=recipe.seed, canvas=recipe.layout.name if recipe.layout else recipe.family,
         layout=recipe.layout.model_dump() if recipe.layout else None,
-        length_head=_head_settings(recipe), template=recipe.template, parameters=total, parameters_without_embeddings=core,
-        steps=recipe.training.steps, examples=len(seen), tokens=sum(len(e) + 1 for e in seen),
-        loss_tokens=sum(len(e.target) + 1 for e in seen), final_loss=_final_loss(history),
-        corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=_device(), finished=now(),
+        length_head=head_settings(recipe), template=recipe.template, parameters=total, parameters_without_embeddings=core,
+        steps=run.training.steps, **run.seen(), final_loss=_final_loss(history),
+        corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=device_name(), finished=now(),
     )  # fmt: skip
     state = PartialState()
+    run.built.finish()
     if state.is_main_process:
-        _write(out, recipe, network, backbone, tokenizer, history, record, started)
+        _write(out, recipe, run.built, tokenizer, history, record, started)
+        shutil.rmtree(run.states.folder, ignore_errors=True)
     state.wait_for_everyone()
     return read_checkpoint(out)
+
+
+class _Run:
+    """The stages of one training."""
+
+    def __init__(
+        self, recipe: Recipe, built: Assembled, examples: list[Example], out: Path, recipe_id: str, seconds: float, report_to: str
+    ):  # fmt: skip
+        self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
+        self.lengths = [len(example) for example in examples]
+        self.training = recipe.training.settled(self._rows())
+        self.states = StateFolder(out.with_name(out.name + ".training"), recipe_id, seconds)
+        self.what = f"train {recipe.name} (seed {recipe.seed})"
+        self.plan = self._plan()
+
+    def _rows(self) -> int:
+        packing, room = self.recipe.training.packing, self.recipe.training.max_length
+        return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
+
+    def _full_lengths(self) -> list[int]:
+        return [len(example) + example.closed for example in self.examples]
+
+    def _plan(self) -> BatchPlan:
+        training, seed = self.training, self.recipe.seed
+        assert training.steps is not None
+        if training.packing:
+            return PackedPlan(self._full_lengths(), training.batch_size, training.steps, seed, training.max_length)
+        return BatchPlan(self.lengths, training.batch_size, training.steps, seed, training.bucket_batches)
+
+    def train(self) -> list[dict]:
+        """Main stage, then length stage where the recipe has one; the log rows of both."""
+        two = self.recipe.length is not None and self.recipe.length.steps > 0
+        built, training, state = self.built, self.training, PartialState()
+        module = ObjectiveModule(built.reads, built.objective, built.trained)
+        steps = Steps(
+            self.examples, self.plan, built.objective, self.recipe.seed,
+            process=state.process_index, processes=state.num_processes,
+            accumulation=training.accumulation, micro_tokens=training.micro_tokens,
+        )  # fmt: skip
+        history = run_training(
+            module, steps, seed=self.recipe.seed, what=self.what, states=self.states.stage("main"), keep_last=two,
+            optimiser=optimiser_class(training), report_to=self.report_to, **optimiser_arguments(training),
+        )  # fmt: skip
+        rows = [{"stage": "main", **row} for row in history]
+        return rows + [{"stage": "length", **row} for row in self._train_length()] if two else rows
+
+    def _train_length(self) -> list[dict]:
+        spec, backbone, recipe, state = self.recipe.length, self.built.backbone, self.recipe, PartialState()
+        assert spec is not None and backbone is not None and backbone.length_head is not None
+        objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
+        backbone.model.requires_grad_(False)
+        backbone.model.eval()  # frozen means without dropout, too
+        module = ObjectiveModule(backbone, objective, backbone.length_head)
+        plan = BatchPlan(
+            [len(e.prompt) for e in self.examples],
+            spec.batch_size,
+            spec.steps,
+            recipe.seed + 1,
+            recipe.training.bucket_batches,
+        )
+        steps = Steps(
+            self.examples, plan, objective, recipe.seed, process=state.process_index, processes=state.num_processes
+        )
+        options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
+        options.update(neftune_noise_alpha=None)
+        return run_training(
+            module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
+            report_to=self.report_to, **options,
+        )  # fmt: skip
+
+    def seen(self) -> dict[str, int]:
+        """Examples, tokens and loss tokens (of targets) that the main stage saw."""
+        indices = [i for step in range(len(self.plan)) for i in self.plan[step]]
+        if self.training.packing:
+            indices = [i for row in indices for i in row]  # type: ignore[union-attr]
+        seen = [self.examples[index] for index in indices]
+        return {
+            "examples": len(seen),
+            "tokens": sum(len(e) + e.closed for e in seen),
+            "loss_tokens": sum(len(e.target) + e.closed for e in seen),
+        }
 
 
 def _finished(out: Path, recipe_id: str) -> CheckpointRecord | None:
@@ -119,68 +196,6 @@ def _check_target(out: Path) -> None:
         raise RecordError(f"cannot write {out}: {error.strerror or error}. Choose another --out.") from error
 
 
-def _assemble(recipe: Recipe, network, tokenizer):
-    """(module whose parameters are trained, objective, backbone or None)."""
-    settings = dict(recipe.objective.settings)
-    if recipe.layout is None:
-        context = {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
-        if None in context.values():
-            raise ConfigError("the tokenizer lacks a pad or eos token, which training needs.")
-        return network, make_objective(recipe.objective.name, settings, **context), None
-    ids = special_ids(recipe.backbone.pretrained or recipe.name, tokenizer)
-    layout = Layout(recipe.layout.name, recipe.layout.target_position)
-    head = None
-    if recipe.length is not None:
-        head = make_length_head(width=network.config.hidden_size, **_head_settings(recipe))  # type: ignore[arg-type]
-    backbone = MaskedBackbone(network, ids, layout, usable_length(network.config, tokenizer.model_max_length), head)
-    if recipe.training.max_length + layout.overhead > backbone.max_length:
-        raise ConfigError(
-            f"training.max_length {recipe.training.max_length} + {layout.overhead} special tokens do not fit the network's "
-            f"{backbone.max_length} positions."
-        )
-    objective = make_objective(recipe.objective.name, settings, ids=ids, layout=layout)
-    trained = network
-    if head is not None and not (recipe.length and recipe.length.steps):
-        network.length_head = head  # trained with the network, written to a file of its own
-    return trained, objective, backbone
-
-
-def _head_settings(recipe: Recipe) -> dict[str, str | int] | None:
-    if recipe.length is None:
-        return None
-    kept: dict[str, str | int] = {"kind": recipe.length.kind, "classes": recipe.length.classes}
-    if recipe.length.kind == "transformer":
-        kept["heads"] = recipe.length.heads
-        if recipe.length.inner is not None:
-            kept["inner"] = recipe.length.inner
-    return kept
-
-
-def _plan(recipe: Recipe, examples: list[Example]) -> BatchPlan:
-    """Batches for all processes: data-parallel training deals them out in turn."""
-    training, lengths = recipe.training, [len(example) for example in examples]
-    batches = training.steps * training.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
-    return BatchPlan(
-        lengths, training.batch_size // training.accumulation, batches, recipe.seed, training.bucket_batches
-    )
-
-
-def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Example], what: str) -> list[dict]:
-    spec = recipe.length
-    assert spec is not None and backbone.length_head is not None
-    objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
-    backbone.model.requires_grad_(False)
-    backbone.model.eval()  # frozen means without dropout, too
-    module = ObjectiveModule(backbone, objective, backbone.length_head)
-    batches = spec.steps * int(os.environ.get("WORLD_SIZE", "1"))
-    plan = BatchPlan(
-        [len(e.prompt) for e in examples], spec.batch_size, batches, recipe.seed + 1, recipe.training.bucket_batches
-    )
-    options = optimiser_arguments(recipe.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
-    options.update(neftune_noise_alpha=None, gradient_accumulation_steps=1)
-    return run_training(module, objective, examples, plan, seed=recipe.seed, what=f"{what}, length stage", **options)
-
-
 def _final_loss(history: list[dict]) -> float:
     """Mean of the last logged losses of the main stage (up to five), nats per loss token."""
     losses = [float(row["loss"]) for row in history if row["stage"] == "main"][-5:]
@@ -189,22 +204,15 @@ def _final_loss(history: list[dict]) -> float:
     return sum(losses) / len(losses)
 
 
-def _staged(stage: str, rows: list[dict]) -> list[dict]:
-    return [{"stage": stage, **row} for row in rows]
-
-
-def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, record: dict, started: float) -> None:
+def _write(out: Path, recipe: Recipe, built: Assembled, tokenizer, history, record: dict, started: float) -> None:
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        head = getattr(backbone, "length_head", None)
-        if head is not None:
-            save_file({k: v.contiguous() for k, v in head.state_dict().items()}, partial / LENGTH_HEAD_FILE)
-            if hasattr(network, "length_head"):
-                del network.length_head
-        network.to(dtype=torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16)
-        network.save_pretrained(partial)
+        if built.head is not None:
+            save_file({k: v.contiguous() for k, v in built.head.state_dict().items()}, partial / LENGTH_HEAD_FILE)
+        built.network.to(dtype=torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16)
+        built.network.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         (partial / RECIPE_FILE).write_text(
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
@@ -221,9 +229,3 @@ def _write(out: Path, recipe: Recipe, network, backbone, tokenizer, history, rec
         raise RecordError(
             f"cannot write the checkpoint to {out}: {reason}. Free space or choose another folder."
         ) from error
-
-
-def _device() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
-    return f"CPU, {torch.get_num_threads()} thread(s)"

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from harness.templates import TEMPLATES
 
+TEMPLATE, INSTRUCTION, OUTPUT = 0, 1, 2
+ROLES = {"template": TEMPLATE, "instruction": INSTRUCTION, "output": OUTPUT}
+
 
 @dataclass(frozen=True)
 class Example:
-    """prompt and target token ids; `instruction` marks the prompt tokens that are the user's own words."""
+    """prompt and target token ids; `roles` says of each prompt token whether it belongs to the template, to the user's
+    own words, or to an earlier answer (a dialogue's); `closed`: an end-of-sequence token follows the target."""
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
-    instruction: tuple[bool, ...]
+    roles: tuple[int, ...]
+    closed: bool = True
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.target)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.records import sha256_file
@@ -57,40 +56,3 @@ def read_records(files: Sequence[Path], limit: int | None) -> list[dict]:
 def digests(files: Sequence[Path]) -> dict[str, str]:
     """sha256 of each file, by name."""
     return {str(path) if len(files) > 1 else path.name: sha256_file(path) for path in files}
-
-
-class BatchPlan:
-    """Seeded batches of example indices: shuffled epochs, sorted by length within windows, windows' batches shuffled.
-
-    The order depends on lengths, seed and sizes only, so every recipe with the same numbers sees the same data in
-    the same order, whatever its objective.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):
-        if len(lengths) < batch_size:
-            raise ConfigError(f"batch_size {batch_size} is larger than the {len(lengths)} training examples.")
-        self.lengths, self.batch_size, self.steps, self.seed, self.window = lengths, batch_size, steps, seed, window
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        made, epoch = 0, 0
-        while made < self.steps:
-            for batch in self._epoch(epoch):
-                yield batch
-                made += 1
-                if made == self.steps:
-                    return
-            epoch += 1
-
-    def _epoch(self, epoch: int) -> Iterator[list[int]]:
-        rng = random.Random(f"{self.seed}/batches/{epoch}")
-        order = list(range(len(self.lengths)))
-        rng.shuffle(order)
-        size = self.batch_size * self.window
-        for start in range(0, len(order), size):
-            window = sorted(order[start : start + size], key=lambda index: self.lengths[index])
-            batches = [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
-            rng.shuffle(batches)
-            yield from (batch for batch in batches if len(batch) == self.batch_size)

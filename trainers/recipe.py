@@ -84,34 +84,66 @@ class MixtureSpec(Frozen):
         return self
 
 
-class TrainingSpec(Frozen):
-    """Optimisation; `batch_size` counts examples per optimiser step of one process, in `accumulation` equal parts.
+class LoraSpec(Frozen):
+    """Low-rank adapters (peft) on the linear layers whose names end with one of `modules` (none: on all)."""
 
-    `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0.
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    modules: tuple[str, ...] = ()
+
+
+class TrainingSpec(Frozen):
+    """Optimisation; `batch_size` counts examples (packed: rows) per optimiser step, over all processes.
+
+    A step's batch is worked on in `accumulation` equal parts per process, or in as few as keep each within
+    `micro_tokens` padded tokens; neither changes the gradient. Give `steps`, or `epochs` over the mixture.
+    `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0. `packing`: rows of up
+    to `max_length` tokens hold several examples; else batches are bucketed by length in windows of `bucket_batches`.
+    `dtype: bfloat16` computes in bfloat16 and keeps weights and moments in float32. Adafactor is T5's: updates scaled
+    by the parameters' size, no first moment.
     """
 
-    steps: int = Field(ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(gt=0)
     schedule: Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt", "warmup_stable_decay"] = (
         "cosine"
     )
     warmup_steps: int = Field(default=100, ge=0)
+    warmup_ratio: float | None = Field(default=None, ge=0, lt=1)
+    optimiser: Literal["adamw", "adafactor"] = "adamw"
     weight_decay: float = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, gt=0, lt=1)
     beta2: float = Field(default=0.98, gt=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
     clip: float = Field(default=1.0, ge=0)
     dtype: Literal["float32", "bfloat16"] = "float32"
     neftune_alpha: float | None = Field(default=None, gt=0)
     bucket_batches: int = Field(default=50, ge=1)
     max_length: int = Field(default=160, ge=8)
     accumulation: int = Field(default=1, ge=1)
+    micro_tokens: int | None = Field(default=None, ge=1)
+    packing: bool = False
+    gradient_checkpointing: bool = False
+    lora: LoraSpec | None = None
 
     @model_validator(mode="after")
-    def _equal_parts(self) -> TrainingSpec:
+    def _consistent(self) -> TrainingSpec:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs, not both and not neither")
         if self.batch_size % self.accumulation:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulation {self.accumulation}")
+        if self.accumulation > 1 and self.micro_tokens is not None:
+            raise ValueError("accumulation and micro_tokens both cut the batch: give one of them")
         return self
+
+    def settled(self, rows: int) -> TrainingSpec:
+        """The same with `steps` and `warmup_steps` as numbers, for a mixture of `rows` examples (or packed rows)."""
+        steps = self.steps or max(1, round((self.epochs or 0) * rows / self.batch_size))
+        warmup = self.warmup_steps if self.warmup_ratio is None else round(self.warmup_ratio * steps)
+        return self.model_copy(update={"steps": steps, "epochs": None, "warmup_steps": warmup, "warmup_ratio": None})
 
 
 class Recipe(Frozen):
@@ -145,6 +177,8 @@ class Recipe(Frozen):
             )
         if self.length is not None and not masked:
             raise ValueError("length: only masked LMs have a length head")
+        if self.training.packing and self.family != "causal":
+            raise ValueError("training.packing: only decoders are trained on packed rows; remove it")
         return self
 
     @property
@@ -172,7 +206,9 @@ def load_recipe(path: Path, *, seed: int | None = None, steps: int | None = None
     if steps is not None:
         if steps < 1:
             raise ConfigError(f"--steps {steps}: must be at least 1.")
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": steps})})
+        recipe = recipe.model_copy(
+            update={"training": recipe.training.model_copy(update={"steps": steps, "epochs": None})}
+        )
         if recipe.length is not None:
             shorter = recipe.length.model_copy(update={"steps": min(recipe.length.steps, steps)})
             recipe = recipe.model_copy(update={"length": shorter})

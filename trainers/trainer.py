@@ -1,24 +1,42 @@
 """`ObjectiveTrainer`: a transformers Trainer whose loss is an objective's sums, divided once.
 
-The network and the objective sit in one module, so that data-parallel wrappers see a single forward. Every step's
-randomness comes from a generator seeded by (seed, step, process): nothing depends on global state or history.
+The network and the objective sit in one module, so that data-parallel wrappers see a single forward. A step's batch,
+noise and weights are made as a whole (`trainers.batches`) and its pieces only add up: 1 × 8 rows, 8 × 1 rows and 8
+processes give the same gradient. `trainers.state` makes a killed run go on with the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import tempfile
-from collections.abc import Sequence
+import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from harness.progress import bar
-from trainers.encode import Example
-from trainers.mixture import BatchPlan
-from trainers.objectives import Objective
+from trainers.batches import Steps
+from trainers.objectives import Objective, divided
+from trainers.state import (
+    TRAINER,
+    StateFolder,
+    gathered,
+    generators,
+    put_back,
+    put_generators_back,
+    put_weights_back,
+    read_state,
+    tensors_of,
+    write_state,
+)
+
+MEASURED_STEPS = 10  # after so many steps it is known how many fit between two states
 
 
 class TrainingError(RuntimeError):
@@ -26,7 +44,7 @@ class TrainingError(RuntimeError):
 
 
 class ObjectiveModule(nn.Module):
-    """A network and its objective as one forward: batch and seed in, loss out."""
+    """A network and its objective as one forward: rows and the whole step's weights in, their part of the loss out."""
 
     def __init__(self, network, objective: Objective, parameters: nn.Module):
         super().__init__()
@@ -37,53 +55,115 @@ class ObjectiveModule(nn.Module):
         """The token embeddings (NEFTune's hook goes here)."""
         return self.trained.get_input_embeddings()  # type: ignore[operator, return-value]
 
-    def forward(self, batch: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
-        """{"loss": loss_sum / weight_sum + extra}."""
-        sums = self._objective[0].loss(self._network[0], batch, torch.Generator().manual_seed(seed))
-        loss = sums.loss_sum / sums.weight_sum.clamp(min=torch.finfo(torch.float32).tiny)
-        return {"loss": loss if sums.extra is None else loss + sums.extra}
-
-
-class _Examples(Dataset):
-    def __init__(self, examples: Sequence[Example]):
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.examples[index]
+    def forward(self, batch: dict[str, torch.Tensor], weights_K: torch.Tensor) -> torch.Tensor:
+        """Σ_k loss_sum_k / weight_k."""
+        return divided(self._objective[0].loss_sums(self._network[0], batch), weights_K)
 
 
 class ObjectiveTrainer(Trainer):
-    """A Trainer over an `ObjectiveModule` and a `BatchPlan`."""
+    """A Trainer over an `ObjectiveModule` and its `Steps`."""
 
-    def __init__(self, module: ObjectiveModule, objective: Objective, plan: BatchPlan, seed: int, **arguments):
-        super().__init__(model=module, **arguments)
-        self.objective, self.plan, self.seed = objective, plan, seed
-        self.loss_is_scaled_for_ga = False
-        self.micro_batches = 0
+    def __init__(self, module: ObjectiveModule, steps: Steps, states: StateFolder | None, **arguments):
+        super().__init__(model=module, train_dataset=steps, **arguments)
+        self.states, self._returning = states, None
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of the plan, collated by the objective."""
-        loader = DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
-            batch_sampler=self.plan,
-            collate_fn=lambda examples: {"batch": self.objective.collate(examples)},
-        )
-        return self.accelerator.prepare(loader)
+        """One item a step, the same on every process but for the pieces it holds; never dealt out by accelerate."""
+        order = [[step] for step in range(len(self.train_dataset))]  # type: ignore[arg-type]
+        workers = 2 if torch.cuda.is_available() else 0
+        return DataLoader(self.train_dataset, batch_sampler=order, collate_fn=_only, num_workers=workers)  # type: ignore[arg-type]
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The module's loss, with this micro-batch's own seed; TrainingError when it is not a number."""
-        seed = ((self.seed * 1_000_003 + self.micro_batches) * 1_009 + self.accelerator.process_index) % (2**63)
-        self.micro_batches += 1
-        outputs = model(batch=inputs["batch"], seed=seed)
-        if not torch.isfinite(outputs["loss"]):
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """Forward and backward over this process's pieces; TrainingError when the loss is not a number."""
+        del num_items_in_batch
+        if self._returning is not None:
+            self._return_to_state()
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        processes, total = self.accelerator.num_processes, torch.zeros((), device=self.args.device)
+        for number, batch in enumerate(inputs["parts"], 1):
+            last = number == len(inputs["parts"])
+            self.accelerator.gradient_state._set_sync_gradients(last)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = (
+                        model(batch=batch, weights_K=inputs["weights"]) * processes
+                    )  # gradients are averaged over them
+                self.accelerator.backward(loss)
+            total = total + loss.detach()
+        if not torch.isfinite(total):
             raise TrainingError(
-                f"the loss is {float(outputs['loss'])} at step {self.state.global_step + 1}: nothing was saved. "
+                f"the loss is {float(total)} at step {self.state.global_step + 1}: nothing more was saved. "
                 "Lower training.learning_rate, raise warmup_steps, or use dtype: float32."
             )
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+        return total
+
+    # --- the state of an unfinished run: the Trainer asks at these places, trainers.state answers
+
+    def _save_checkpoint(self, model, trial) -> None:
+        assert self.states is not None
+        tensors, groups = tensors_of(self.model, self.optimizer)  # type: ignore[arg-type]
+        running: torch.Tensor = self._tr_loss  # type: ignore[assignment]
+        own = generators() | {"loss": running.detach().cpu().reshape(1)}
+        for rank, values in enumerate(gathered(own)):
+            tensors |= {f"rank{rank}/{name}": value for name, value in values.items()}
+        if self.is_world_process_zero():
+            facts = {
+                "param_groups": groups,
+                "scheduler": self.lr_scheduler.state_dict(),  # type: ignore[union-attr]
+                "last_logged": self._globalstep_last_logged,
+                "processes": self.accelerator.num_processes,
+            }
+            write_state(self.states, self.state.global_step, tensors, facts, self.state)
+        self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        put_weights_back(Path(resume_from_checkpoint), model or self.model)  # type: ignore[arg-type]
+
+    def _load_optimizer_and_scheduler(self, checkpoint) -> None:
+        if checkpoint is not None:
+            tensors, facts, own = read_state(Path(checkpoint), self.accelerator.process_index)
+            put_back(tensors, facts["param_groups"], self.model, self.optimizer)  # type: ignore[arg-type]
+            self.lr_scheduler.load_state_dict(facts["scheduler"])  # type: ignore[union-attr]
+            self._returning = facts, own
+
+    def _load_rng_state(self, checkpoint) -> None:
+        """Done by the first step: what lies between would draw from the generators again."""
+
+    def _return_to_state(self) -> None:
+        facts, own = self._returning  # type: ignore[misc]
+        self._returning = None
+        self._globalstep_last_logged = facts["last_logged"]
+        if "loss" in own:
+            self._tr_loss += own.pop("loss")[0].to(self._tr_loss.device)
+            put_generators_back(own)
+
+
+def _only(items: list) -> dict:
+    return items[0]
+
+
+class _Save(TrainerCallback):
+    """Asks for a state every so many seconds, at steps that all processes agree on."""
+
+    def __init__(self, states: StateFolder, last_one_too: bool):
+        self.states, self.last_one_too, self.every = states, last_one_too, 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first, self.started = state.global_step, time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        done = state.global_step - self.first
+        if self.states.seconds <= 0:
+            self.every = 1
+        elif done == MEASURED_STEPS:
+            per_step = torch.tensor((time.monotonic() - self.started) / done, device=args.device)
+            if dist.is_initialized():
+                dist.broadcast(per_step, 0)
+            self.every = max(1, math.ceil(self.states.seconds / max(float(per_step), 1e-9)))
+        due = bool(self.every) and state.global_step % self.every == 0
+        last = state.global_step == state.max_steps
+        control.should_save = self.last_one_too if last else due
 
 
 class _Bar(TrainerCallback):
@@ -94,6 +174,7 @@ class _Bar(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.bar = bar(total=state.max_steps, what=self.what, unit="steps", quiet=not state.is_world_process_zero)
+        self.bar.update(state.global_step)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(1)
@@ -108,36 +189,48 @@ class _Bar(TrainerCallback):
 
 def run_training(
     module: ObjectiveModule,
-    objective: Objective,
-    examples: Sequence[Example],
-    plan: BatchPlan,
+    steps: Steps,
     *,
     seed: int,
     what: str,
+    states: StateFolder | None = None,
+    keep_last: bool = False,
+    optimiser: tuple | None = None,
     **options,
 ) -> list[dict]:
     """Train in place; returns the Trainer's log history (step, loss, learning_rate).
 
-    `options` are `TrainingArguments`; nothing is written to disk here.
+    `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where there is one, and states
+    are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
         TrainingError: the loss became NaN or infinite.
+        RecordError: a state could not be written.
     """
+    newest = states.newest() if states else None
+    if newest is not None:
+        history = TrainerState.load_from_json(str(newest / TRAINER))
+        if history.global_step >= options["max_steps"]:
+            put_weights_back(newest, module)
+            return _losses(history.log_history)
     with tempfile.TemporaryDirectory() as scratch:
+        options = {"report_to": "none", "logging_steps": max(1, options["max_steps"] // 50), **options}
         arguments = TrainingArguments(
-            output_dir=scratch, seed=seed, save_strategy="no", report_to="none", disable_tqdm=True,
-            remove_unused_columns=False, logging_steps=max(1, options["max_steps"] // 50), log_level="error",
-            use_cpu=not torch.cuda.is_available(), **options,
+            output_dir=scratch, seed=seed, save_strategy="no", disable_tqdm=True, remove_unused_columns=False,
+            log_level="error", use_cpu=not torch.cuda.is_available(), **options,
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
+        callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
         trainer = ObjectiveTrainer(
-            module, objective, plan, seed, args=arguments, train_dataset=_Examples(examples), callbacks=[_Bar(what)]
+            module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
         )
-        from transformers.trainer_callback import PrinterCallback
-
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return [row for row in trainer.state.log_history if "loss" in row]
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    return _losses(trainer.state.log_history)
+
+
+def _losses(history: list[dict]) -> list[dict]:
+    return [row for row in history if "loss" in row]
 
 
 def optimiser_arguments(
@@ -149,18 +242,28 @@ def optimiser_arguments(
     return {
         "max_steps": total,
         "lr_scheduler_kwargs": {"num_decay_steps": total // 5} if stable else None,
-        "per_device_train_batch_size": batch or training.batch_size // training.accumulation,
-        "gradient_accumulation_steps": training.accumulation,
+        "per_device_train_batch_size": batch or training.batch_size,
         "learning_rate": rate or training.learning_rate,
         "lr_scheduler_type": training.schedule,
         "warmup_steps": min(training.warmup_steps, total // 2),
         "weight_decay": training.weight_decay,
         "adam_beta1": training.beta1,
         "adam_beta2": training.beta2,
+        "adam_epsilon": training.epsilon,
         "max_grad_norm": training.clip,
         "bf16": training.dtype == "bfloat16",
         "neftune_noise_alpha": training.neftune_alpha,
     }
+
+
+def optimiser_class(training) -> tuple | None:
+    """(class, arguments) of an optimiser that `TrainingArguments` cannot set up as its paper has it, else None."""
+    if training.optimiser == "adamw":
+        return None
+    from transformers.optimization import Adafactor
+
+    settings = {"scale_parameter": True, "relative_step": False, "warmup_init": False, "decay_rate": -0.8}
+    return Adafactor, {"lr": training.learning_rate, "weight_decay": training.weight_decay, **settings}
 
 
 def write_log(history: list[dict], path: Path) -> None:

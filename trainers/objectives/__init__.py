@@ -31,24 +31,28 @@ OBJECTIVES = {
 }
 
 
-@dataclass(frozen=True)
-class LossSums:
-    """loss_sum / weight_sum is the loss to descend; `extra` is added to it as it is."""
-
-    loss_sum: torch.Tensor
-    weight_sum: torch.Tensor
-    extra: torch.Tensor | None = None
-
-
 class Objective(Protocol):
-    """Turns examples into a batch of tensors, and a batch into loss sums."""
+    """Turns examples into a batch of tensors, corrupts it, and gives the loss as K sums to be divided by K weights.
+
+    The loss to descend is Σ_k loss_sum_k / weight_k, both summed over all rows of an optimiser step: sums add up over
+    micro-batches and processes, so that cutting a step in pieces changes nothing. Weights are known before any
+    network runs. Rows are independent: `cut` takes some of them out of a batch that was corrupted as a whole.
+    """
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Padded tensors of a batch."""
+        """Padded tensors of a batch; the letters after a name's last underscore are its axes, B first."""
         ...
 
-    def loss(self, network, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Loss sums of a batch; `network` is a transformers model or a MaskedBackbone."""
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """The batch with the noise that this step draws (as it is, where nothing is drawn)."""
+        ...
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weight sums [K] of a corrupted batch."""
+        ...
+
+    def loss_sums(self, network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Loss sums [K] of a corrupted batch, nats; `network` is a transformers model or a MaskedBackbone."""
         ...
 
 
@@ -63,6 +67,23 @@ def make_objective(name: str, settings: dict, **context) -> Objective:
         return getattr(importlib.import_module(module), attribute)(**settings, **context)
     except TypeError as error:
         raise ValueError(f"objective {name}: {error}") from error
+
+
+def divided(sums_K: torch.Tensor, weights_K: torch.Tensor) -> torch.Tensor:
+    """The loss of sums and weights: the only division."""
+    return (sums_K / weights_K.clamp(min=torch.finfo(torch.float32).tiny)).sum()
+
+
+def cut(batch: dict[str, torch.Tensor], rows: slice) -> dict[str, torch.Tensor]:
+    """Some rows of a batch, without the padding that only the other rows needed."""
+    size = len(next(iter(batch.values())))
+    if rows == slice(0, size):
+        return batch
+    part = {name: tensor[rows] for name, tensor in batch.items()}
+    for axis in {name[-1] for name in part if name.startswith("attend_")}:
+        width = int(part[f"attend_B{axis}"].any(0).nonzero().max()) + 1
+        part = {name: t[..., :width] if name.rsplit("_", 1)[1][-1] == axis else t for name, t in part.items()}
+    return part
 
 
 def check_normalise(value: str) -> None:

@@ -1,20 +1,29 @@
 """Causal language modelling of instructions: IT, IM (loss over instructions) and BLOOMZ's per-example weighting.
 
-IT: loss on the answer and its `</s>`. IM (Shi et al. 2024, arXiv 2405.14394, Eq. 4): also on the instruction's
-tokens, template tokens excluded. `normalise="example"`: every example weighs the same, each of its loss tokens
-1/n (BLOOMZ; Instruction Modelling's micro-batches of one); "token": every loss token weighs the same.
-NEFTune (Jain et al. 2023) is the Trainer's own `neftune_noise_alpha`.
+IT: loss on the answers and their `</s>`. IM (Shi et al. 2024, arXiv 2405.14394, Eq. 4): also on the instructions'
+tokens, template tokens excluded; as released (facts A2) every template token but the opening marker's carries loss,
+too (`template_loss`). `normalise="example"`: every example weighs the same, each of its loss tokens 1/n (BLOOMZ;
+Instruction Modelling's micro-batches of one); "token": every loss token weighs the same. NEFTune (Jain et al. 2023) is
+the Trainer's own `neftune_noise_alpha`.
+
+KL (facts A3): loss + kl_weight·KL to the network as it was before training. "full" is the divergence over the whole
+vocabulary; "target_token" the released estimate log p(x) − log p_ref(x) at the label alone, whose gradient is −1
+times that of the loss: at weight 1 the two cancel and nothing is learnt.
+
+Packed rows (BLOOMZ) hold several examples, each of which sees itself alone: see `trainers.packing`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
-from trainers.encode import Example
-from trainers.objectives import LossSums, check_normalise, pad_to, smoothed_nll
+from trainers.encode import INSTRUCTION, OUTPUT, Example
+from trainers.objectives import check_normalise, pad_to, smoothed_nll
+from trainers.packing import decoder_states, segments
 
 
 class Causal:
@@ -26,34 +35,79 @@ class Causal:
         pad: int,
         eos: int,
         instruction_loss: bool = False,
+        template_loss: bool = False,
         normalise: Literal["token", "example"] = "token",
+        kl_weight: float = 0.0,
+        kl_estimate: Literal["full", "target_token"] = "full",
         **_ids,
     ):
         check_normalise(normalise)
-        self.pad, self.eos, self.instruction_loss, self.normalise = pad, eos, instruction_loss, normalise
+        if kl_weight < 0 or kl_estimate not in ("full", "target_token"):
+            raise ValueError(f"kl_weight {kl_weight} must not be negative, kl_estimate be 'full' or 'target_token'")
+        self.pad, self.eos, self.normalise = pad, eos, normalise
+        self.instruction_loss, self.template_loss = instruction_loss, template_loss
+        self.kl_weight, self.kl_estimate = kl_weight, kl_estimate
+        self._reference = None
+
+    def remember(self, network) -> None:
+        """Keep a frozen copy of the untrained network, where the KL term needs one."""
+        if self.kl_weight:
+            self._reference = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def _kept(self, example: Example) -> list[bool]:
+        """Whether each token of a row carries loss."""
+        opening = next((i for i, role in enumerate(example.roles) if role), len(example.roles))
+        prompt = [
+            role == OUTPUT
+            or (self.instruction_loss and role == INSTRUCTION)
+            or (self.template_loss and not role and index >= opening)
+            for index, role in enumerate(example.roles)
+        ]
+        return prompt + [True] * (len(example.target) + example.closed)
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """tokens_BT, attend_BT, and weight_BT: the loss weight of each token as a prediction target."""
-        rows = [[*e.prompt, *e.target, self.eos] for e in examples]
-        kept = [
-            [self.instruction_loss and role for role in e.instruction] + [True] * (len(e.target) + 1) for e in examples
-        ]
-        tokens_BT = pad_to(rows, self.pad)
-        weight_BT = pad_to([[int(k) for k in keep] for keep in kept], 0).float()
+        rows = [[*e.prompt, *e.target, *([self.eos] if e.closed else [])] for e in examples]
+        weight_BT = pad_to([[int(kept) for kept in self._kept(e)] for e in examples], 0).float()
         weight_BT[:, 0] = 0  # nothing comes before the first token
         if self.normalise == "example":
             weight_BT /= weight_BT.sum(1, keepdim=True).clamp(min=1)
         attend_BT = pad_to([[1] * len(row) for row in rows], 0)
-        return {"tokens_BT": tokens_BT, "attend_BT": attend_BT, "weight_BT": weight_BT}
+        return {"tokens_BT": pad_to(rows, self.pad), "attend_BT": attend_BT, "weight_BT": weight_BT}
 
-    def loss(self, network, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Weighted sum of −log p(token | what came before)."""
+    def collate_packed(self, packs: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
+        """As `collate`, several examples a row, with segment_BT (1, 2, … per example, 0 on padding)."""
+        batch = self.collate([example for pack in packs for example in pack])
+        return segments(batch, [len(pack) for pack in packs], self.pad)
+
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Nothing is drawn."""
         del rng
-        hidden_BTD = network.base_model(
-            input_ids=batch["tokens_BT"], attention_mask=batch["attend_BT"], use_cache=False
-        )[0]
+        return batch
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the loss tokens' weights [1]."""
+        return batch["weight_BT"][:, 1:].sum().reshape(1)
+
+    def loss_sums(self, network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of −log p(token | what came before) [1]."""
         weight_BT = batch["weight_BT"][:, 1:]
         where_BT = weight_BT > 0
-        logits_MV = network.get_output_embeddings()(hidden_BTD[:, :-1][where_BT])
-        nll_M = smoothed_nll(logits_MV, batch["tokens_BT"][:, 1:][where_BT], 0.0)
-        return LossSums((nll_M * weight_BT[where_BT]).sum(), weight_BT.sum())
+        target_M = batch["tokens_BT"][:, 1:][where_BT]
+        logits_MV = network.get_output_embeddings()(decoder_states(network, batch)[:, :-1][where_BT])
+        nll_M = smoothed_nll(logits_MV, target_M, 0.0)
+        if self._reference is not None:
+            nll_M = nll_M + self.kl_weight * self._kl(logits_MV, target_M, batch, where_BT)
+        return (nll_M * weight_BT[where_BT]).sum().reshape(1)
+
+    def _kl(self, logits_MV: torch.Tensor, target_M: torch.Tensor, batch, where_BT: torch.Tensor) -> torch.Tensor:
+        """Divergence from the reference at each loss position [M], nats."""
+        reference = self._reference
+        assert reference is not None
+        with torch.no_grad():
+            states_BTD = decoder_states(reference, batch)[:, :-1]
+            reference_MV = reference.get_output_embeddings()(states_BTD[where_BT]).float().log_softmax(-1)
+        logprob_MV = logits_MV.float().log_softmax(-1)
+        if self.kl_estimate == "full":
+            return (logprob_MV.exp() * (logprob_MV - reference_MV)).sum(-1)
+        return (logprob_MV - reference_MV).gather(1, target_M.unsqueeze(1)).squeeze(1)

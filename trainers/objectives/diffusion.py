@@ -16,7 +16,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.noise import LinearSchedule
 from trainers.encode import Example
-from trainers.objectives import LossSums, check_normalise, smoothed_nll
+from trainers.objectives import check_normalise, smoothed_nll
 from trainers.objectives.masked import hide_exactly, pack_examples, uniform_counts
 
 
@@ -79,18 +79,36 @@ class Diffusion:
         second_BT = torch.where((high_B == low_B).unsqueeze(1), alone_BT, nested_BT)
         return torch.cat([high_B, low_B]), torch.cat([first_BT, second_BT]) & maskable_BT.cpu().repeat(2, 1)
 
-    def loss(self, network: MaskedBackbone, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Σ over rows of Σ_masked w(t)·nll/n, with the number of rows as weight; by token: without 1/n, and Σ n."""
-        clean = Canvas(**batch)
-        maskable_BT = clean.target_BT | clean.eos_BT if self.mask_eos else clean.target_BT
-        step_B, hidden_BT = (drawn.to(clean.tokens_BT.device) for drawn in self.draw(maskable_BT, rng))
-        if self.coupled:
-            clean = clean.select(torch.arange(len(step_B), device=step_B.device) % len(maskable_BT))
-            maskable_BT = maskable_BT.repeat(2, 1)
-        noised = clean.with_tokens(clean.tokens_BT.masked_fill(hidden_BT, self.ids.mask))
-        logits_MV = network.logits_at(network.hidden(noised), hidden_BT)
-        nll_M = smoothed_nll(logits_MV, clean.tokens_BT[hidden_BT], self.label_smoothing)
-        size_B = maskable_BT.sum(1).float()
-        share_B = torch.ones_like(size_B) if self.normalise == "token" else 1 / size_B
-        weight_M = (self.schedule.weight(step_B) * share_B).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]
-        return LossSums((nll_M * weight_M).sum(), (size_B * share_B).sum())
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Adds the steps step_BK and the hidden positions hidden_BKT of K = 1 or 2 draws per example."""
+        step_R, hidden_RT = self.draw(self._maskable_BT(batch), rng)
+        shape = (-1, len(batch["tokens_BT"]))
+        hidden_KBT = hidden_RT.unflatten(0, shape)
+        return {**batch, "step_BK": step_R.unflatten(0, shape).T, "hidden_BKT": hidden_KBT.transpose(0, 1)}
+
+    def _maskable_BT(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return batch["target_BT"] | batch["eos_BT"] if self.mask_eos else batch["target_BT"]
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Number of draws; by token: number of maskable tokens, once per draw [1]."""
+        draws = batch["step_BK"].numel()
+        if self.normalise == "token":
+            draws = int(self._maskable_BT(batch).sum()) * batch["step_BK"].shape[1]
+        return torch.tensor([float(draws)])
+
+    def loss_sums(self, network: MaskedBackbone, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Σ over draws of Σ_masked w(t)·nll/n (by token: without 1/n) [1]."""
+        fields = dict(batch)
+        step_BK, hidden_BKT = fields.pop("step_BK"), fields.pop("hidden_BKT")
+        rows, draws = step_BK.shape
+        step_R, hidden_RT = step_BK.T.flatten(), hidden_BKT.transpose(0, 1).flatten(0, 1)
+        clean = Canvas(**fields)
+        if draws > 1:
+            clean = clean.select(torch.arange(rows * draws, device=step_R.device) % rows)
+        noised = clean.with_tokens(clean.tokens_BT.masked_fill(hidden_RT, self.ids.mask))
+        logits_MV = network.logits_at(network.hidden(noised), hidden_RT)
+        nll_M = smoothed_nll(logits_MV, clean.tokens_BT[hidden_RT], self.label_smoothing)
+        weight_R = self.schedule.weight(step_R)
+        if self.normalise == "example":
+            weight_R = weight_R * (1 / self._maskable_BT(batch).sum(1).float().repeat(draws))
+        return (nll_M * weight_R.unsqueeze(1).expand(hidden_RT.shape)[hidden_RT]).sum().reshape(1)

@@ -10,7 +10,6 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.lengths import length_loss_sum
 from trainers.encode import Example
-from trainers.objectives import LossSums
 
 
 class LengthStage:
@@ -25,13 +24,20 @@ class LengthStage:
         batch = {name: getattr(canvas, name) for name in Canvas.__dataclass_fields__}
         return {**batch, "length_B": torch.tensor([len(e.target) for e in examples])}
 
-    def loss(self, network: MaskedBackbone, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Sum over examples, weight = number of examples."""
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Nothing is drawn."""
         del rng
+        return batch
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Number of examples [1]."""
+        return torch.tensor([float(len(batch["length_B"]))])
+
+    def loss_sums(self, network: MaskedBackbone, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum over examples [1]."""
         fields = dict(batch)
         length_B = fields.pop("length_B")
         canvas = Canvas(**fields)
         with torch.no_grad():
             states_BTD = network.hidden(canvas)
-        loss_sum = length_loss_sum(network.length_logits(states_BTD, canvas), length_B)
-        return LossSums(loss_sum, torch.tensor(float(len(length_B)), device=loss_sum.device))
+        return length_loss_sum(network.length_logits(states_BTD, canvas), length_B).reshape(1)

@@ -17,7 +17,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout, SpecialIds
 from harness.lengths import length_loss_sum
 from trainers.encode import Example
-from trainers.objectives import LossSums, check_normalise, smoothed_nll
+from trainers.objectives import check_normalise, smoothed_nll
 
 
 def pack_examples(layout: Layout, ids: SpecialIds, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
@@ -64,7 +64,7 @@ class Masked:
         """The tensors of a clean Canvas; corruption happens in `loss`, with its generator."""
         return pack_examples(self.layout, self.ids, examples)
 
-    def corrupt(self, canvas: Canvas, rng: torch.Generator) -> tuple[Canvas, torch.Tensor]:
+    def hide(self, canvas: Canvas, rng: torch.Generator) -> tuple[Canvas, torch.Tensor]:
         """(canvas with answer and prompt tokens hidden, hidden answer positions [B, T])."""
         hidden_BT = hide_exactly(uniform_counts(canvas.target_BT.sum(1), rng), canvas.target_BT, rng)
         special_BT = (canvas.tokens_BT == self.ids.bos) | (canvas.tokens_BT == self.ids.eos)
@@ -72,24 +72,34 @@ class Masked:
         noise_BT = noise_BT & canvas.prompt_BT & ~special_BT
         return canvas.with_tokens(canvas.tokens_BT.masked_fill(hidden_BT | noise_BT, self.ids.mask)), hidden_BT
 
-    def loss(self, network: MaskedBackbone, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Sum over hidden answer tokens; the length loss (mean over examples, weighted) as `extra`."""
-        clean = Canvas(**batch)
-        noised, hidden_BT = self.corrupt(clean, rng)
-        states_BTD = network.hidden(noised)
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Adds noised_BT, the tokens with some hidden, and hidden_BT, the answer positions among them."""
+        noised, hidden_BT = self.hide(Canvas(**batch), rng)
+        return {**batch, "noised_BT": noised.tokens_BT, "hidden_BT": hidden_BT}
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Hidden answer tokens, or examples; and examples for the length loss [2]."""
+        hidden_BT = batch["hidden_BT"]
+        size = float(len(hidden_BT))
+        return torch.tensor([size if self.normalise == "example" else float(hidden_BT.sum()), size])
+
+    def loss_sums(self, network: MaskedBackbone, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum over hidden answer tokens (each 1, or 1/their number in its row), and weighted length loss [2]."""
+        fields = dict(batch)
+        noised_BT, hidden_BT = fields.pop("noised_BT"), fields.pop("hidden_BT")
+        clean = Canvas(**fields)
+        states_BTD = network.hidden(clean.with_tokens(noised_BT))
         nll_M = smoothed_nll(network.logits_at(states_BTD, hidden_BT), clean.tokens_BT[hidden_BT], self.label_smoothing)
-        extra = None
+        length_sum = torch.zeros((), device=nll_M.device)
         if network.length_head is not None and self.length_weight:
             if not self.layout.isolated:
                 # a joint layout's prompt states have seen the answer's length: read the head off prompts alone
                 states_BTD = network.hidden(_prompt_only(clean))
-            length_B = clean.target_BT.sum(1)
-            length_sum = length_loss_sum(network.length_logits(states_BTD, clean), length_B)
-            extra = self.length_weight * length_sum / len(length_B)
+            logits_BC = network.length_logits(states_BTD, clean)
+            length_sum = self.length_weight * length_loss_sum(logits_BC, clean.target_BT.sum(1))
         if self.normalise == "example":
-            weight_M = (1 / hidden_BT.sum(1)).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]
-            return LossSums((nll_M * weight_M).sum(), weight_M.sum(), extra)
-        return LossSums(nll_M.sum(), hidden_BT.sum().float(), extra)
+            nll_M = nll_M * (1 / hidden_BT.sum(1)).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]
+        return torch.stack([nll_M.sum(), length_sum])
 
 
 def _prompt_only(canvas: Canvas) -> Canvas:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from trainers.encode import Example
-from trainers.objectives import LossSums, check_normalise, pad_to, smoothed_nll
+from trainers.objectives import check_normalise, pad_to, smoothed_nll
 
 
 class Seq2Seq:
@@ -24,22 +24,32 @@ class Seq2Seq:
         self.pad, self.eos, self.normalise, self.z_loss = pad, eos, normalise, z_loss
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """prompt_BS with attend_BS, target_BT and weight_BT (0 on padding)."""
+        """prompt_BS with attend_BS, target_BT with attend_BT, and weight_BT (0 on padding)."""
         prompts = [list(e.prompt) for e in examples]
         targets = [[*e.target, self.eos] for e in examples]
-        weight_BT = pad_to([[1] * len(row) for row in targets], 0).float()
+        attend_BT = pad_to([[1] * len(row) for row in targets], 0)
+        weight_BT = attend_BT.float()
         if self.normalise == "example":
             weight_BT /= weight_BT.sum(1, keepdim=True)
         return {
             "prompt_BS": pad_to(prompts, self.pad),
             "attend_BS": pad_to([[1] * len(row) for row in prompts], 0),
             "target_BT": pad_to(targets, self.pad),
+            "attend_BT": attend_BT,
             "weight_BT": weight_BT,
         }
 
-    def loss(self, network, batch: dict[str, torch.Tensor], rng: torch.Generator) -> LossSums:
-        """Weighted sum of −log p(answer token | prompt, answer so far), plus z_loss·log²Z."""
+    def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
+        """Nothing is drawn."""
         del rng
+        return batch
+
+    def weights(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the target tokens' weights [1]."""
+        return batch["weight_BT"].sum().reshape(1)
+
+    def loss_sums(self, network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of −log p(answer token | prompt, answer so far), plus z_loss·log²Z [1]."""
         target_BT, weight_BT = batch["target_BT"], batch["weight_BT"]
         start = torch.full_like(target_BT[:, :1], network.config.decoder_start_token_id)
         states_BSD = network.get_encoder()(input_ids=batch["prompt_BS"], attention_mask=batch["attend_BS"])[0]
@@ -56,4 +66,4 @@ class Seq2Seq:
         nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0)
         if self.z_loss:
             nll_M = nll_M + self.z_loss * logits_MV.float().logsumexp(-1).square()
-        return LossSums((nll_M * weight_BT[where_BT]).sum(), weight_BT.sum())
+        return (nll_M * weight_BT[where_BT]).sum().reshape(1)

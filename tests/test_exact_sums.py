@@ -1,0 +1,163 @@
+"""A step cut in pieces, on one process or several, has the gradient of the whole step; packed rows that of loose ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.backbones import MaskedBackbone
+from harness.canvas import Layout
+from harness.lengths import make_length_head
+from harness.suites import ConfigError
+from tests.conftest import masked_network, special
+from tests.forked import Forked, free_port, join_processes
+from tests.test_objectives import LLAMA, MT5, objective_of, rng
+from trainers.batches import BatchPlan, PackedPlan, Steps, pieces
+from trainers.checkpoint import train_checkpoint
+from trainers.encode import Example
+from trainers.networks import build_network
+from trainers.objectives import divided
+from trainers.packing import fill
+from trainers.recipe import BackboneSpec, load_recipe
+
+SIZES = [(3, 2), (1, 4), (6, 1), (2, 2), (5, 7), (1, 1), (4, 3), (2, 5)]
+EXAMPLES = [
+    Example(tuple(range(20, 20 + p)), tuple(range(60 + p, 60 + p + t)), (1,) * (p - 1) + (0,)) for p, t in SIZES
+]
+DECODERS = {
+    "llama": LLAMA,
+    "bloom": dict(hidden_size=16, n_layer=2, n_head=2, hidden_dropout=0.0, attention_dropout=0.0),
+    "opt": dict(hidden_size=16, word_embed_proj_dim=16, ffn_dim=24, num_hidden_layers=1, num_attention_heads=2, dropout=0.0),
+}  # fmt: skip
+
+
+def gradient(network, objective, batches, weights) -> torch.Tensor:
+    model = network.model if isinstance(network, MaskedBackbone) else network
+    model.zero_grad()
+    total = sum(divided(objective.loss_sums(network, batch), weights) for batch in batches)
+    total.backward()  # type: ignore[union-attr]
+    flat = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return torch.cat([total.detach().reshape(1), *flat])  # type: ignore[union-attr]
+
+
+def decoder(tokenizer, family):
+    spec = BackboneSpec(family=family, shape=DECODERS[family], initializer_std=0.3)
+    return build_network(spec, "causal", tokenizer, 0).eval()
+
+
+CASES = [
+    ("causal", {"normalise": "token"}),
+    ("causal", {"normalise": "example", "instruction_loss": True}),
+    ("causal", {"template_loss": True, "kl_weight": 0.5}),
+    ("seq2seq", {"normalise": "token", "z_loss": 1e-3}),
+    ("masked", {"normalise": "token"}),
+    ("masked", {"normalise": "example"}),
+    ("diffusion", {"normalise": "token"}),
+    ("diffusion", {"coupled": False, "exact_count": True, "weighting": "elbo"}),
+]
+
+
+@pytest.mark.parametrize("name,settings", CASES)
+def test_one_batch_of_eight_is_eight_of_one(tokenizer, name, settings):
+    if name in ("masked", "diffusion"):
+        layout = Layout("isolated" if name == "masked" else "joint", target_position=0 if name == "masked" else None)
+        head = make_length_head("pooled_embedding", 16, 20)
+        network: Any = MaskedBackbone(masked_network(tokenizer), special(tokenizer), layout, 90, head)
+        network.model.length_head = head
+        objective: Any = objective_of(name, tokenizer, layout, **settings)
+    else:
+        family, shape = ("llama", LLAMA) if name == "causal" else ("mt5", MT5)
+        network = build_network(
+            BackboneSpec(family=family, shape=shape, initializer_std=0.3), name, tokenizer, 0
+        ).eval()
+        objective = objective_of(name, tokenizer, **settings)
+        if name == "causal":
+            objective.remember(network)
+            with torch.no_grad():  # away from the reference, where KL and its gradient vanish
+                for parameter in network.parameters():
+                    parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng(3)))
+    plan = BatchPlan([len(e) for e in EXAMPLES], 8, 2, 0, 1)
+    found = {}
+    for processes, accumulation in [(1, 1), (1, 8), (8, 1), (2, 2)]:
+        dealt = [
+            Steps(EXAMPLES, plan, objective, 5, process=p, processes=processes, accumulation=accumulation)[1]
+            for p in range(processes)
+        ]
+        parts = [part for step in dealt for part in step["parts"]]
+        assert sum(len(next(iter(part.values()))) for part in parts) == 8
+        assert len({tuple(step["weights"].tolist()) for step in dealt}) == 1
+        found[processes, accumulation] = gradient(network, objective, parts, dealt[0]["weights"])
+    for cut in found.values():
+        assert torch.allclose(cut, found[1, 1], rtol=0, atol=1e-6 * float(found[1, 1].abs().max()))
+
+
+@pytest.mark.parametrize("normalise", ["token", "example"])
+@pytest.mark.parametrize("family", DECODERS)
+def test_packed_rows_have_the_gradient_of_loose_ones(tokenizer, family, normalise):
+    network = decoder(tokenizer, family)
+    objective: Any = objective_of("causal", tokenizer, normalise=normalise, instruction_loss=True)
+    loose = objective.collate(EXAMPLES)
+    rows = fill(range(8), [len(e) + 1 for e in EXAMPLES], 17)
+    assert len(rows) < 8 and [i for row in rows for i in row] == list(range(8))
+    packed = objective.collate_packed([[EXAMPLES[i] for i in row] for row in rows])
+    assert packed["tokens_BT"].shape[1] <= 17
+    assert torch.allclose(objective.weights(packed), objective.weights(loose))
+    one, other = (gradient(network, objective, [b], objective.weights(loose)) for b in (loose, packed))
+    assert torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
+
+
+def test_a_packed_example_does_not_see_its_neighbours(tokenizer):
+    network, objective = decoder(tokenizer, "bloom"), objective_of("causal", tokenizer)
+    sums = []
+    for first in (EXAMPLES[0], EXAMPLES[4]):
+        batch = objective.collate_packed([[first, EXAMPLES[1]]])  # type: ignore[attr-defined]
+        batch["weight_BT"] = batch["weight_BT"] * (batch["segment_BT"] == 2)
+        sums.append(float(objective.loss_sums(network, batch).detach()))
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+
+
+def test_rows_are_filled_in_order_and_never_cut():
+    assert fill([0, 1, 2, 3, 4], [4, 5, 20, 3, 8], 10) == [[0, 1], [3], [4]]
+    plan = PackedPlan([4, 5, 3, 8, 2, 6], 2, 5, seed=1, room=10)
+    for step in range(5):
+        assert len(plan[step]) == 2 and all(sum(plan.lengths[i] for i in row) <= 10 for row in plan[step])  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="packed rows"):
+        PackedPlan([4, 5], 2, 5, seed=1, room=10)
+
+
+def test_pieces_cover_every_row_once_and_keep_within_the_budget():
+    for rows, processes, accumulation, budget in [(8, 1, 8, None), (10, 3, 1, None), (32, 2, 1, 64), (7, 2, 1, 10_000)]:
+        parts = pieces(rows, processes, accumulation, 16, budget)
+        assert [i for part in parts for i in range(rows)[part]] == list(range(rows)) and len(parts) % processes == 0
+        assert budget is None or all((part.stop - part.start) * 16 <= max(budget, 16) for part in parts)
+    with pytest.raises(ConfigError, match="shared by 4 processes"):
+        pieces(2, 4, 1, 16, None)
+
+
+def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path):
+    names = ["decoder_it", "mt0", "instruct_xmlr", "diffusionllm"]
+    root = checkpoints["mt0"].parent
+
+    def train(rank: int) -> None:
+        join_processes(rank, 2, port)
+        for name in names:
+            recipe = load_recipe(Path(f"trainers/recipes/mini/{name}.yaml"), steps=3)
+            where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
+            train_checkpoint(recipe, **where, out=tmp_path / name)
+
+    port = free_port()
+    assert [child.wait() for child in [Forked(train, rank) for rank in range(2)]] == [0, 0]
+    for name in names:
+        one, two = checkpoints[name], tmp_path / name
+        for file in one.glob("*.safetensors"):
+            first, second = load_file(file), load_file(two / file.name)
+            # Adam divides by the gradient's own size: where that is rounding error, so is the difference of a step
+            assert max(float((first[key] - second[key]).abs().max()) for key in first) < 5e-4, name
+            assert sum(float((first[key] - second[key]).abs().sum()) for key in first) < 1e-5 * sum(
+                tensor.numel() for tensor in first.values()
+            )
+        ids = [json.loads((folder / "checkpoint.json").read_text())["recipe_id"] for folder in (one, two)]
+        assert ids[0] == ids[1]

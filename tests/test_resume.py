@@ -1,0 +1,140 @@
+"""A training killed at any time goes on and ends with the same bytes; a full disk and a broken state are sentences."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.records import RecordError, read_checkpoint
+from tests.forked import Forked
+from tests.test_training import weights
+from trainers.__main__ import main
+from trainers.checkpoint import train_checkpoint
+from trainers.recipe import load_recipe
+from trainers.state import StateFolder
+
+STEPS = 12
+
+
+def command(name: str, root: Path, out: Path) -> list[str]:
+    recipe = f"trainers/recipes/mini/{name}.yaml"
+    where = ["--corpus", str(root / "corpus"), "--tokenizer", str(root / "tokenizer"), "--out", str(out)]
+    return ["trainers", "train", recipe, "--steps", str(STEPS), "--state-minutes", "0", *where]
+
+
+def run_command(name: str, root: Path, out: Path, log: Path, largest_file: int | None = None) -> int:
+    """The command line of a training in this process, its messages in a file."""
+    sys.argv = command(name, root, out)
+    sys.stderr = log.open("w")
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    return main()
+
+
+def whole(name: str, root: Path, out: Path, **settings):
+    recipe = load_recipe(Path(f"trainers/recipes/mini/{name}.yaml"), steps=STEPS)
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
+    return train_checkpoint(recipe, **where, out=out, **settings)
+
+
+def test_a_killed_training_ends_with_the_same_bytes(checkpoints, tmp_path):
+    # killed by SIGKILL once in the main stage and once in the length stage, each time as soon as a state is there
+    root, out, log = checkpoints["diffusionllm"].parent, tmp_path / "killed", tmp_path / "log"
+    whole("diffusionllm", root, tmp_path / "whole")
+    for stage in ("main", "length"):
+        running = Forked(run_command, "diffusionllm", root, out, log)
+        wanted = tmp_path / "killed.training" / stage
+        while not list(wanted.glob("step-00000000[2-9]")) and running.running():
+            time.sleep(0.002)
+        running.kill()
+        assert running.wait() == -signal.SIGKILL, log.read_text()
+        assert not out.exists()
+    assert Forked(run_command, "diffusionllm", root, out, log).wait() == 0, log.read_text()
+    assert weights(out) == weights(tmp_path / "whole")
+    assert (out / "training.csv").read_bytes() == (tmp_path / "whole" / "training.csv").read_bytes()
+    assert read_checkpoint(out).final_loss == read_checkpoint(tmp_path / "whole").final_loss
+    assert {p.name for p in tmp_path.iterdir()} == {"killed", "whole", "log"}
+
+
+class Stop(Exception):
+    pass
+
+
+def stopped(name: str, root: Path, out: Path, monkeypatch, step: int) -> None:
+    """Train until the state of `step` is written, then break off."""
+    import trainers.trainer as trainer
+
+    real = trainer.write_state
+
+    def write(where, at, *rest):
+        real(where, at, *rest)
+        if at == step:
+            raise Stop
+
+    monkeypatch.setattr(trainer, "write_state", write)
+    with pytest.raises(Stop):
+        whole(name, root, out, state_seconds=0)
+    monkeypatch.setattr(trainer, "write_state", real)
+
+
+@pytest.mark.parametrize("name", ["decoder_neftune", "mt0", "instruct_xmlr"])
+def test_noise_and_generators_go_on_too(checkpoints, tmp_path, monkeypatch, name):
+    root = checkpoints[name].parent
+    stopped(name, root, tmp_path / "one", monkeypatch, 7)
+    whole(name, root, tmp_path / "one")
+    whole(name, root, tmp_path / "other")
+    assert weights(tmp_path / "one") == weights(tmp_path / "other")
+
+
+def test_a_damaged_state_is_passed_over_and_another_recipes_is_not_used(checkpoints, tmp_path, monkeypatch):
+    root = checkpoints["mt0"].parent
+    stopped("mt0", root, tmp_path / "one", monkeypatch, 7)
+    main = tmp_path / "one.training" / "main"
+    assert sorted(p.name for p in main.iterdir()) == ["step-000000006", "step-000000007"]
+    file = main / "step-000000007" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-9] + b"corrupted")
+    (tmp_path / "kept").mkdir()
+    shutil.copytree(tmp_path / "one.training", tmp_path / "kept" / "one.training")
+    identity = json.loads((main / "step-000000006" / "state.json").read_text())["identity"]
+    newest = StateFolder(main, identity).newest()
+    assert newest is not None and newest.name == "step-000000006"
+    whole("mt0", root, tmp_path / "one")
+    whole("mt0", root, tmp_path / "other")
+    assert weights(tmp_path / "one") == weights(tmp_path / "other")
+    assert StateFolder(tmp_path / "kept" / "one.training" / "main", "another recipe").newest() is None
+    assert not (tmp_path / "kept" / "one.training" / "main").exists()
+
+
+def test_a_full_disk_is_a_sentence_and_the_state_before_it_is_intact(checkpoints, tmp_path):
+    # a limit on file sizes stands for the full disk: the system refuses the write in the same place
+    root, out, log = checkpoints["decoder_it"].parent, tmp_path / "full", tmp_path / "log"
+    assert Forked(run_command, "decoder_it", root, out, log, 40_000).wait() == 2
+    assert "cannot write the state of step 1 " in log.read_text() and "Traceback" not in log.read_text()
+    assert not out.exists() and not list((tmp_path / "full.training" / "main").iterdir())
+    assert whole("decoder_it", root, out).steps == STEPS
+
+
+def test_an_unwritable_folder_is_found_before_training(checkpoints, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="cannot write"):
+        whole("decoder_it", checkpoints["decoder_it"].parent, tmp_path / "file" / "out")
+
+
+def test_a_loss_that_is_not_a_number_leaves_the_last_good_state(checkpoints, tmp_path):
+    from trainers.trainer import TrainingError
+
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=30)
+    training = recipe.training.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})
+    wild = recipe.model_copy(update={"training": training})
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "wild"}
+    with pytest.raises(TrainingError, match="nothing more was saved"):
+        train_checkpoint(wild, **where, state_seconds=0)
+    states = sorted((tmp_path / "wild.training" / "main").glob("step-*"))
+    assert states and all(os.path.exists(state / "state.json") for state in states) and not (tmp_path / "wild").exists()

@@ -1,0 +1,152 @@
+"""Which examples each optimiser step sees, and in which pieces the processes work on them.
+
+A step's batch is collated and corrupted once, as a whole, by every process alike (token ids only: cheap), then cut
+into micro-batches: how many pieces and processes there are changes neither the data, nor the noise, nor the weights.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from harness.suites import ConfigError
+from trainers.encode import Example
+from trainers.objectives import Objective, cut
+from trainers.packing import fill
+
+
+class BatchPlan:
+    """Seeded batches of example indices: shuffled epochs, sorted by length within windows, windows' batches shuffled.
+
+    The order depends on lengths, seed and sizes only, so every recipe with the same numbers sees the same data in
+    the same order, whatever its objective. `plan[step]` costs the same for every step.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):
+        if len(lengths) < batch_size:
+            raise ConfigError(f"batch_size {batch_size} is larger than the {len(lengths)} training examples.")
+        self.lengths, self.batch_size, self.steps, self.seed, self.window = lengths, batch_size, steps, seed, window
+        self._sizes: dict[int, int] = {}
+        self._latest: tuple[int, list] = (-1, [])
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[int]:
+        if not 0 <= step < self.steps:
+            raise IndexError(step)
+        epoch, place = 0, step
+        while place >= self._size(epoch):
+            epoch, place = epoch + 1, place - self._size(epoch)
+        return self._batches(epoch)[place]
+
+    def _batches(self, epoch: int) -> list:
+        if self._latest[0] != epoch:
+            self._latest = (epoch, self.epoch(epoch))
+        return self._latest[1]
+
+    def _size(self, epoch: int) -> int:
+        if epoch not in self._sizes:
+            self._sizes[epoch] = len(self._batches(epoch))
+        return self._sizes[epoch]
+
+    def shuffled(self, epoch: int) -> tuple[list[int], random.Random]:
+        """All indices in the order of an epoch, and the generator that goes on from there."""
+        rng = random.Random(f"{self.seed}/batches/{epoch}")
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
+        return order, rng
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of one epoch; what does not fill a batch is left to the next epoch's order."""
+        order, rng = self.shuffled(epoch)
+        made: list[list[int]] = []
+        size = self.batch_size * self.window
+        for start in range(0, len(order), size):
+            window = sorted(order[start : start + size], key=lambda index: self.lengths[index])
+            batches = [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
+            rng.shuffle(batches)
+            made += [batch for batch in batches if len(batch) == self.batch_size]
+        return made
+
+
+class PackedPlan(BatchPlan):
+    """Batches of packed rows: `plan[step]` lists `batch_size` rows, each a list of example indices of ≤ `room` tokens."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, room: int):
+        super().__init__(lengths, batch_size, steps, seed, 1)
+        self.room = room
+        if not self.epoch(0):
+            raise ConfigError(
+                f"batch_size {batch_size} packed rows of {room} tokens need more than the {len(lengths)} examples at hand."
+            )
+
+    def epoch(self, epoch: int) -> list[list[list[int]]]:  # type: ignore[override]
+        """The batches of one epoch, rows filled in its order."""
+        rows = fill(self.shuffled(epoch)[0], self.lengths, self.room)
+        ends = range(self.batch_size, len(rows) + 1, self.batch_size)
+        return [rows[end - self.batch_size : end] for end in ends]
+
+
+def pieces(rows: int, processes: int, accumulation: int, row_tokens: int, micro_tokens: int | None) -> list[slice]:
+    """Cut `rows` into equal parts, a multiple of `processes`: `accumulation` each, or as few as keep within `micro_tokens`.
+
+    Raises:
+        ConfigError: fewer rows than processes.
+    """
+    parts = processes * accumulation
+    if micro_tokens is not None:
+        most = max(1, micro_tokens // row_tokens)
+        parts = processes * -(-rows // (most * processes))
+    parts = min(parts, rows // processes * processes)
+    if not parts:
+        raise ConfigError(
+            f"a batch of {rows} rows cannot be shared by {processes} processes: raise training.batch_size."
+        )
+    edges = np.linspace(0, rows, parts + 1).round().astype(int).tolist()
+    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+class Steps(Dataset):
+    """Item k: what one process needs for optimiser step k: its micro-batches, and the whole step's weights [K]."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        plan: BatchPlan,
+        objective: Objective,
+        seed: int,
+        *,
+        process: int = 0,
+        processes: int = 1,
+        accumulation: int = 1,
+        micro_tokens: int | None = None,
+    ):
+        self.examples, self.plan, self.objective, self.seed = examples, plan, objective, seed
+        self.process, self.processes = process, processes
+        self.accumulation, self.micro_tokens = accumulation, micro_tokens
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> dict:
+        batch = self.objective.corrupt(self._collated(step), self._generator(step))
+        rows = next(iter(batch.values()))
+        parts = pieces(len(rows), self.processes, self.accumulation, rows.shape[-1], self.micro_tokens)
+        mine = [cut(batch, part) for part in parts[self.process :: self.processes]]
+        return {"parts": mine, "weights": self.objective.weights(batch)}
+
+    def _collated(self, step: int) -> dict[str, torch.Tensor]:
+        chosen = self.plan[step]
+        if isinstance(self.plan, PackedPlan):
+            packs = [[self.examples[index] for index in row] for row in chosen]  # type: ignore[union-attr]
+            return self.objective.collate_packed(packs)  # type: ignore[attr-defined]
+        return self.objective.collate([self.examples[index] for index in chosen])
+
+    def _generator(self, step: int) -> torch.Generator:
+        """The step's own randomness: nothing depends on global state or history."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 1_009 % 2**63)
