@@ -1,0 +1,33 @@
+"""BIG-Bench Hard: prompts and the match of an answer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from harness.formats import direct_prompt as without_reasoning
+
+_ANSWER = re.compile(r"(?:the answer is|^A:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+@functools.cache
+def _direct(cot_prompt: str) -> str:
+    return without_reasoning(cot_prompt)
+
+
+def direct_prompt(doc: dict) -> str:
+    """The task's three examples with bare answers, then the question."""
+    return f"{_direct(doc['cot_prompt'])}\n\nQ: {doc['input']}\nA:"
+
+
+def answer_of(text: str) -> str:
+    """What follows the last 'the answer is', or the whole text without one; no full stop or white space at the end."""
+    found = _ANSWER.findall(text)
+    return (found[-1] if found else text).strip().removesuffix(".").strip()
+
+
+def match(doc: dict, results: list[str]) -> dict[str, Any]:
+    """exact_match of the answer, and the same for the mean over tasks."""
+    right = float(answer_of(results[0]) == doc["target"].strip())
+    return {"exact_match": right, "exact_match_mean": (doc["task"], "", right)}
