@@ -45,10 +45,7 @@ class PublishedTemplate:
         return [_restored(part).strip() for part in render(self.answer_choices, _fields(document)).split(BAR)]
 
     def _parts(self, document: Document) -> list[str]:
-        fields = _fields(document)
-        choices = [part.strip() for part in render(self.answer_choices, fields).split(BAR)]
-        parts = render(self.jinja, {**fields, "answer_choices": choices}).split(BAR)
-        return [_restored(part).strip() for part in parts]
+        return rendered_parts(self.jinja, self.answer_choices, document)
 
     def question_of(self, document: Document, shown: list[str]) -> str:
         """The question; empty where the template renders to nothing. `shown` cannot be changed here."""
@@ -67,6 +64,14 @@ class PublishedTemplate:
         if parts[1] not in options:
             raise DataError(f"promptsource template '{self.name}': target {parts[1]!r} is none of {options}.")
         return options.index(parts[1])
+
+
+def rendered_parts(jinja: str, answer_choices: str | None, document: Document, strip: bool = True) -> list[str]:
+    """What stands between the bars of a rendered template: question and target, if it applies to this document."""
+    fields = _fields(document)
+    choices = [part.strip() for part in render(answer_choices or "", fields).split(BAR)]
+    parts = [_restored(part) for part in render(jinja, {**fields, "answer_choices": choices}).split(BAR)]
+    return [part.strip() for part in parts] if strip else parts
 
 
 def _fields(document: Document) -> Document:
@@ -104,9 +109,14 @@ def read_templates(where: str, spec: Any, names: list[str], language: str, suffi
     return chosen
 
 
-@functools.lru_cache(maxsize=64)
 def read_file(path: Path) -> dict[str, dict[str, Any]]:
-    """{name: template} of one templates.yaml.
+    """{name: template} of those templates of a templates.yaml that offer options; errors as `read_all`'s."""
+    return {name: entry for name, entry in read_all(path).items() if entry["answer_choices"]}
+
+
+@functools.lru_cache(maxsize=64)
+def read_all(path: Path) -> dict[str, dict[str, Any]]:
+    """{name: template} of one templates.yaml, with `answer_choices` None where a template has none.
 
     Raises:
         DataError: it cannot be read, is not promptsource's format, or a template lacks its texts.
@@ -122,4 +132,4 @@ def read_file(path: Path) -> dict[str, dict[str, Any]]:
     for name, entry in templates.items():
         if not isinstance(entry.get("jinja"), str) or not isinstance(entry.get("answer_choices"), (str, type(None))):
             raise DataError(f"{path}: template '{name}' has no jinja text, or answer_choices that are no text.")
-    return {name: entry for name, entry in templates.items() if entry["answer_choices"]}
+    return templates
