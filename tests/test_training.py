@@ -45,7 +45,8 @@ def test_records_say_what_was_trained(checkpoints):
     assert len({r.tokens for r in records.values()}) == 1  # matched training tokens
     cores = [r.parameters_without_embeddings for r in records.values()]
     assert max(cores) / min(cores) < 1.25  # matched parameters outside embeddings
-    assert records["diffusionllm"].length_head == {"kind": "transformer", "classes": 64, "heads": 4, "inner": 256}
+    head = {"kind": "transformer", "classes": 64, "heads": 4, "inner": 256, "probe": 8}
+    assert records["diffusionllm"].length_head == head
     assert records["instruct_xmlr"].canvas == "isolated" and records["decoder_im"].canvas == "causal"
 
 

@@ -97,6 +97,8 @@ def head_settings(recipe: Recipe) -> dict[str, str | int] | None:
         kept["heads"] = recipe.length.heads
         if recipe.length.inner is not None:
             kept["inner"] = recipe.length.inner
+        if recipe.length.probe:
+            kept["probe"] = recipe.length.probe
     return kept
 
 

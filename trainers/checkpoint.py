@@ -142,7 +142,7 @@ class _Run:
     def _train_length(self) -> list[dict]:
         spec, backbone, recipe, state = self.recipe.length, self.built.backbone, self.recipe, PartialState()
         assert spec is not None and backbone is not None and backbone.length_head is not None
-        objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
+        objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
         backbone.model.eval()  # frozen means without dropout, too
         module = ObjectiveModule(backbone, objective, backbone.length_head)
