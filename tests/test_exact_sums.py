@@ -83,7 +83,7 @@ def test_one_batch_of_eight_is_eight_of_one(tokenizer, name, settings):
     found = {}
     for processes, accumulation in [(1, 1), (1, 8), (8, 1), (2, 2)]:
         dealt = [
-            Steps(EXAMPLES, plan, objective, 5, process=p, processes=processes, accumulation=accumulation)[1]
+            Steps(EXAMPLES, plan, objective, 5, accumulation=accumulation).deal(p, processes)[1]
             for p in range(processes)
         ]
         parts = [part for step in dealt for part in step["parts"]]
@@ -152,12 +152,14 @@ def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path):
     assert [child.wait() for child in [Forked(train, rank) for rank in range(2)]] == [0, 0]
     for name in names:
         one, two = checkpoints[name], tmp_path / name
+        curves = [
+            [float(row.split(",")[2]) for row in (f / "training.csv").read_text().split()[1:]] for f in (one, two)
+        ]
+        assert curves[0] == pytest.approx(curves[1], rel=1e-4)
         for file in one.glob("*.safetensors"):
             first, second = load_file(file), load_file(two / file.name)
-            # Adam divides by the gradient's own size: where that is rounding error, so is the difference of a step
-            assert max(float((first[key] - second[key]).abs().max()) for key in first) < 5e-4, name
-            assert sum(float((first[key] - second[key]).abs().sum()) for key in first) < 1e-5 * sum(
-                tensor.numel() for tensor in first.values()
-            )
+            apart = torch.cat([(first[key] - second[key]).abs().flatten() for key in first])
+            # Adam divides a gradient by its own size: where that is rounding error, so is the step
+            assert float((apart > 1e-5).float().mean()) < 0.01, name
         ids = [json.loads((folder / "checkpoint.json").read_text())["recipe_id"] for folder in (one, two)]
         assert ids[0] == ids[1]

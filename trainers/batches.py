@@ -121,14 +121,17 @@ class Steps(Dataset):
         objective: Objective,
         seed: int,
         *,
-        process: int = 0,
-        processes: int = 1,
         accumulation: int = 1,
         micro_tokens: int | None = None,
     ):
         self.examples, self.plan, self.objective, self.seed = examples, plan, objective, seed
-        self.process, self.processes = process, processes
+        self.process, self.processes = 0, 1
         self.accumulation, self.micro_tokens = accumulation, micro_tokens
+
+    def deal(self, process: int, processes: int) -> Steps:
+        """The same for one of several processes."""
+        self.process, self.processes = process, processes
+        return self
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -125,11 +125,10 @@ class _Run:
     def train(self) -> list[dict]:
         """Main stage, then length stage where the recipe has one; the log rows of both."""
         two = self.recipe.length is not None and self.recipe.length.steps > 0
-        built, training, state = self.built, self.training, PartialState()
+        built, training = self.built, self.training
         module = ObjectiveModule(built.reads, built.objective, built.trained)
         steps = Steps(
             self.examples, self.plan, built.objective, self.recipe.seed,
-            process=state.process_index, processes=state.num_processes,
             accumulation=training.accumulation, micro_tokens=training.micro_tokens,
         )  # fmt: skip
         history = run_training(
@@ -140,7 +139,7 @@ class _Run:
         return rows + [{"stage": "length", **row} for row in self._train_length()] if two else rows
 
     def _train_length(self) -> list[dict]:
-        spec, backbone, recipe, state = self.recipe.length, self.built.backbone, self.recipe, PartialState()
+        spec, backbone, recipe = self.recipe.length, self.built.backbone, self.recipe
         assert spec is not None and backbone is not None and backbone.length_head is not None
         objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
@@ -153,9 +152,7 @@ class _Run:
             recipe.seed + 1,
             recipe.training.bucket_batches,
         )
-        steps = Steps(
-            self.examples, plan, objective, recipe.seed, process=state.process_index, processes=state.num_processes
-        )
+        steps = Steps(self.examples, plan, objective, recipe.seed)
         options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
         options.update(neftune_noise_alpha=None)
         return run_training(

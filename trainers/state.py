@@ -56,7 +56,7 @@ class StateFolder:
                 continue
             if seal["identity"] == self.identity:
                 return step
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
             return None
         return None
 

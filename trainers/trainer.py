@@ -65,6 +65,7 @@ class ObjectiveTrainer(Trainer):
 
     def __init__(self, module: ObjectiveModule, steps: Steps, states: StateFolder | None, **arguments):
         super().__init__(model=module, train_dataset=steps, **arguments)
+        steps.deal(self.accelerator.process_index, self.accelerator.num_processes)
         self.states, self._returning = states, None
 
     def get_train_dataloader(self) -> DataLoader:
