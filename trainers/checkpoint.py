@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
 from harness.records import (
     CheckpointRecord,
     RecordError,
+    digest_of,
     git_state,
     now,
     package_versions,
@@ -26,12 +28,13 @@ from harness.records import (
 )
 from trainers.assemble import Assembled, assemble, device_name, head_settings
 from trainers.batches import BatchPlan, PackedPlan, Steps
-from trainers.encode import Example, encode
-from trainers.mixture import digests, read_records, training_files
+from trainers.encode import Example, blocks, encode
+from trainers.mixture import build, digests, read_records, sha_of_mixture, training_files
 from trainers.networks import count_parameters, load_tokenizer
 from trainers.objectives.length import LengthStage
 from trainers.packing import fill
 from trainers.recipe import Recipe
+from trainers.shards import TokenShards, tokenise
 from trainers.state import StateFolder
 from trainers.trainer import (
     ObjectiveModule,
@@ -60,8 +63,7 @@ def train_checkpoint(
     Raises:
         ConfigError, ValueError, TrainingError, RecordError: one sentence each.
     """
-    files = training_files(recipe.mixture, corpus)
-    data = digests(files)
+    data = _data_digests(recipe, corpus, out)
     if tokenizer_path and (Path(tokenizer_path) / "tokenizer.json").is_file():
         data["tokenizer.json"] = sha256_file(Path(tokenizer_path) / "tokenizer.json")
     recipe_id = recipe.recipe_id(data)
@@ -71,10 +73,8 @@ def train_checkpoint(
     _check_target(out)
     started = time.monotonic()
     tokenizer = load_tokenizer(tokenizer_path or recipe.backbone.pretrained or "", recipe.backbone.revision)
-    encoded = encode(
-        read_records(files, recipe.mixture.records), tokenizer, recipe.template, recipe.training.max_length
-    )
-    run = _Run(recipe, assemble(recipe, tokenizer), encoded.examples, out, recipe_id, state_seconds, report_to)
+    examples = training_examples(recipe, corpus, tokenizer, mixture_folder(recipe, out))
+    run = _Run(recipe, assemble(recipe, tokenizer), examples, out, recipe_id, state_seconds, report_to)
     total, core = count_parameters(run.built.network)
     history = run.train()
     commit, dirty = git_state()
@@ -95,14 +95,45 @@ def train_checkpoint(
     return read_checkpoint(out)
 
 
+def mixture_folder(recipe: Recipe, out: Path) -> Path:
+    """Where the mixture of a recipe's sources lies: beside the checkpoint, shared by recipes with the same one."""
+    return out.parent / "mixtures" / digest_of(recipe.mixture.model_dump(mode="json"))
+
+
+def _data_digests(recipe: Recipe, corpus: Path | None, out: Path) -> dict[str, str]:
+    if recipe.mixture.source != "sources":
+        return digests(training_files(recipe.mixture, corpus))
+    folder = mixture_folder(recipe, out)
+    with PartialState().main_process_first():
+        build(recipe.mixture, folder)
+    return {"mixture.json": sha_of_mixture(folder)}
+
+
+def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: Path) -> Sequence[Example]:
+    """The encoded examples of a recipe: in memory, or (sources) in memory-mapped shards."""
+    training = recipe.training
+    if recipe.mixture.source == "sources":
+        with PartialState().main_process_first():
+            digest = digest_of(tokenizer.backend_tokenizer.to_str())
+            found: Sequence[Example] = tokenise(mixture, tokenizer, digest, recipe.template, training)
+    else:
+        records = read_records(training_files(recipe.mixture, corpus), recipe.mixture.records)
+        found = encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+    return blocks(found, training.max_length, tokenizer.eos_token_id) if training.blocks else found
+
+
+def _lengths(examples: Sequence[Example]) -> Sequence[int]:
+    return examples.lengths if isinstance(examples, TokenShards) else [len(example) for example in examples]
+
+
 class _Run:
     """The stages of one training."""
 
     def __init__(
-        self, recipe: Recipe, built: Assembled, examples: list[Example], out: Path, recipe_id: str, seconds: float, report_to: str
+        self, recipe: Recipe, built: Assembled, examples: Sequence[Example], out: Path, recipe_id: str, seconds: float, report_to: str
     ):  # fmt: skip
         self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
-        self.lengths = [len(example) for example in examples]
+        self.lengths = _lengths(examples)
         self.training = recipe.training.settled(self._rows())
         self.states = StateFolder(out.with_name(out.name + ".training"), recipe_id, seconds)
         self.what = f"train {recipe.name} (seed {recipe.seed})"
@@ -113,7 +144,7 @@ class _Run:
         return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
 
     def _full_lengths(self) -> list[int]:
-        return [len(example) + example.closed for example in self.examples]
+        return [int(length) + 1 for length in self.lengths]  # with the end-of-sequence token
 
     def _plan(self) -> BatchPlan:
         training, seed = self.training, self.recipe.seed

@@ -1,20 +1,44 @@
-"""The ordered training examples of a recipe: which records, and in which batches each step sees them."""
+"""A mixture: which records of which sources are trained on, how often, and why every other one is not.
+
+Two passes over the sources, one row in memory at a time: the first keeps some forty bytes a row (a digest and what
+caps, shares and guards need), then `trainers.composition` decides, then the second writes the chosen records to Arrow
+shards and one line per row, kept or dropped with its reason, to manifest.parquet. mixture.json is written last.
+
+Rules, in this order: held-out data sets and tasks; rows without text; rows that share text with evaluation items; exact
+duplicates; caps per (data set, config, split, template); validation by document; shares that keep the composition.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.records import sha256_file
+import numpy as np
+import orjson
+import xxhash
+
+from harness.records import RecordError, digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError
+from trainers.composition import copies, rank_in_group, repeats, shuffled_keys
 from trainers.recipe import MixtureSpec
+from trainers.sources import ORIGIN, Record, stream
 
 MANIFEST = "manifest.json"
+MIXTURE = "mixture.json"
+ROWS = "manifest.parquet"
+OUTCOMES = ("kept", "validation", "held out", "no text", "shares text with evaluation", "duplicate", "cap", "share")
+KEPT, VALIDATION, HELD_OUT, NO_TEXT, OVERLAP, DUPLICATE, CAP, SHARE = range(len(OUTCOMES))
+SHARD_ROWS = 100_000
 
 
 def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
-    """The JSONL files of a mixture.
+    """The files that a mixture reads.
 
     Raises:
         ConfigError: the embedded corpus was not named or not finished, or a file is missing.
@@ -29,10 +53,11 @@ def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
                 f"{corpus} has no {MANIFEST}: the corpus is not finished. Make it with python -m trainers world --out {corpus}"
             )
         return [corpus / "train.jsonl"]
-    files = [Path(name) for name in spec.files]
+    named = (*spec.files, *(name for source in spec.sources for name in source.files), *spec.guard)
+    files = [Path(name) for name in named]
     for path in files:
         if not path.is_file():
-            raise ConfigError(f"mixture.files: no such file {path}")
+            raise ConfigError(f"mixture: no such file {path}")
     return files
 
 
@@ -56,3 +81,288 @@ def read_records(files: Sequence[Path], limit: int | None) -> list[dict]:
 def digests(files: Sequence[Path]) -> dict[str, str]:
     """sha256 of each file, by name."""
     return {str(path) if len(files) > 1 else path.name: sha256_file(path) for path in files}
+
+
+class _Names:
+    """Small numbers for tuples of names, in order of appearance."""
+
+    def __init__(self):
+        self.number: dict[tuple[str, ...], int] = {}
+
+    def __call__(self, key: tuple[str, ...]) -> int:
+        return self.number.setdefault(key, len(self.number))
+
+
+class _Survey:
+    """The first pass: for each row, what the decisions need."""
+
+    def __init__(self, spec: MixtureSpec, guard):
+        self.spec, self.guard = spec, guard
+        self.digest, self.document = array("Q"), array("Q")
+        self.stratum, self.group, self.size, self.source = array("L"), array("L"), array("L"), array("H")
+        self.outcome = array("B")
+        self.strata, self.groups = _Names(), _Names()
+        self.held_out = {name.lower() for name in spec.held_out}
+
+    def add(self, source: int, record: Record) -> None:
+        self.source.append(source)
+        text = text_of(record)
+        digest = xxhash.xxh3_64_intdigest(text)
+        self.digest.append(digest)
+        self.size.append(len(text))
+        document = record.get("document") or record["inputs"]
+        self.document.append(xxhash.xxh3_64_intdigest(document.encode("utf-8", "surrogatepass")))
+        get = record.get
+        name = self.spec.sources[source].name
+        self.stratum.append(
+            self.strata((get("language") or "", get("task") or get("dataset") or "", get("template") or "", name))
+        )
+        self.group.append(
+            self.groups((get("dataset") or "", get("config") or "", get("split") or "", get("template") or ""))
+        )
+        self.outcome.append(self._first(record))
+
+    def _first(self, record: Record) -> int:
+        if self.held_out and any(held(str(record.get(key) or ""), self.held_out) for key in ("dataset", "task")):
+            return HELD_OUT
+        if not record["inputs"].strip() or not record["targets"].strip():
+            return NO_TEXT
+        if self.guard is not None and self.guard.overlaps(f"{record['inputs']} {record['targets']}"):
+            return OVERLAP
+        return KEPT
+
+
+def held(name: str, held_out: set[str]) -> bool:
+    """Whether a data set's or task's name is a held-out one, or one with a suffix (xnli_en, super_glue/rte)."""
+    name = name.lower()
+    parts = {name, name.split("_")[0], name.split("/")[-1], name.rsplit("_", 1)[0]}
+    return bool(parts & held_out)
+
+
+def text_of(record: Record) -> bytes:
+    """What makes two records the same: all of their text, parts kept apart."""
+    parts = (record["inputs"], record.get("context") or "", record["targets"])
+    text = "\x1f".join(parts)
+    if history := record.get("history"):
+        text += "\x1e" + "\x1e".join("\x1f".join(pair) for pair in history)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
+    """(outcome [N], copies [N]) for every surveyed row."""
+    spec = survey.spec
+    outcome = np.frombuffer(survey.outcome, dtype=np.uint8).copy()
+    digest = np.frombuffer(survey.digest, dtype=np.uint64)
+    key = shuffled_keys(digest, spec.seed)
+    if spec.dedupe:
+        open_ = np.flatnonzero(outcome == KEPT)
+        outcome[open_[repeats(digest[open_])]] = DUPLICATE
+    if spec.cap is not None:
+        open_ = np.flatnonzero(outcome == KEPT)
+        group = np.frombuffer(survey.group, dtype=f"u{survey.group.itemsize}")[open_]
+        by = {"random": key, "shortest": np.frombuffer(survey.size, dtype=f"u{survey.size.itemsize}")}
+        order = by[spec.cap_order][open_] if spec.cap_order in by else open_
+        outcome[open_[rank_in_group(group, order) >= spec.cap]] = CAP
+    if spec.validation:
+        share = shuffled_keys(np.frombuffer(survey.document, dtype=np.uint64), spec.seed + 1) / 2.0**64
+        outcome[(outcome == KEPT) & (share < spec.validation)] = VALIDATION
+    taken = np.zeros(len(outcome), dtype=np.uint16)
+    taken[outcome == VALIDATION] = 1
+    open_ = np.flatnonzero(outcome == KEPT)
+    stratum = np.frombuffer(survey.stratum, dtype=f"u{survey.stratum.itemsize}")[open_].astype(np.int64)
+    weight = np.array([source.weight for source in spec.sources])[np.frombuffer(survey.source, dtype=np.uint16)[open_]]
+    rows = spec.records if spec.share is None else round(spec.share * float(weight.sum()))
+    taken[open_] = copies(stratum, key[open_], weight, list(survey.strata.number), rows)
+    outcome[open_[taken[open_] == 0]] = SHARE
+    return outcome, taken
+
+
+def build(spec: MixtureSpec, folder: Path) -> dict[str, Any]:
+    """Make a mixture's folder, or leave a finished one as it is; returns what mixture.json says.
+
+    Raises:
+        ConfigError: a source cannot be read, or nothing is left to train on.
+        RecordError: the folder cannot be written.
+    """
+    files = training_files(spec, None)
+    identity = digest_of({"spec": spec.model_dump(mode="json"), "files": digests(files) if files else {}})
+    if (summary := finished(folder, identity)) is not None:
+        return summary
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        summary = _write(spec, partial, identity)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        raise RecordError(
+            f"cannot write the mixture {folder}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return summary
+
+
+def finished(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
+    """What mixture.json says, if the folder is finished (and of that identity) and its shards are the sealed ones.
+
+    Raises:
+        ConfigError: a shard was changed or cut off.
+    """
+    if not (folder / MIXTURE).is_file():
+        return None
+    summary = json.loads((folder / MIXTURE).read_text(encoding="utf-8"))
+    if identity is not None and summary["identity"] != identity:
+        return None
+    for name, sha256 in summary["shards"].items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
+            raise ConfigError(
+                f"{folder / name} is missing or was changed after it was sealed: delete {folder} and make it again."
+            )
+    return summary
+
+
+def _write(spec: MixtureSpec, folder: Path, identity: str) -> dict[str, Any]:
+    from trainers.contamination import Overlap
+
+    guard = Overlap.of_files(spec.guard, spec.guard_words) if spec.guard else None
+    survey = _Survey(spec, guard)
+    for source, _, _, record in stream(spec.sources):
+        survey.add(source, record)
+    if not len(survey.outcome):
+        raise ConfigError("mixture: the sources have no rows.")
+    outcome, taken = decide(survey)
+    if not (outcome == KEPT).any():
+        reasons = ", ".join(f"{OUTCOMES[code]}: {count:,}" for code, count in Counter(outcome.tolist()).items())
+        raise ConfigError(f"mixture: nothing is left to train on ({reasons}).")
+    writers = {KEPT: Shards(folder, "train"), VALIDATION: Shards(folder, "validation")}
+    lines = Lines(folder / ROWS)
+    for number, (source, name, row, record) in enumerate(stream(spec.sources)):
+        code = int(outcome[number])
+        if code in writers:
+            writers[code].add(record, int(taken[number]))
+        lines.add(spec.sources[source].name, name, row, survey.digest[number], OUTCOMES[code], int(taken[number]))
+    lines.close()
+    shards = [path for writer in writers.values() for path in writer.close()]
+    summary = {
+        "identity": identity,
+        "rows": {OUTCOMES[code]: int((outcome == code).sum()) for code in range(len(OUTCOMES))},
+        "training_rows": int(taken[outcome == KEPT].sum()),
+        "composition": _composition(survey, taken, outcome),
+        "shards": {path.name: sha256_file(path) for path in shards},
+        "manifest": sha256_file(folder / ROWS),
+    }
+    write_atomically(folder / MIXTURE, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _composition(survey: _Survey, taken: np.ndarray, outcome: np.ndarray) -> dict[str, dict[str, int]]:
+    """Training rows by language, by task and by source."""
+    stratum = np.frombuffer(survey.stratum, dtype=f"u{survey.stratum.itemsize}")
+    count = np.bincount(stratum, weights=np.where(outcome == KEPT, taken, 0), minlength=len(survey.strata.number))
+    totals: dict[str, Counter] = {"language": Counter(), "task": Counter(), "source": Counter()}
+    for (language, task, _, source), number in survey.strata.number.items():
+        for name, value in zip(totals, (language, task, source), strict=True):
+            totals[name][value or "?"] += int(count[number])
+    return {name: dict(counter.most_common()) for name, counter in totals.items()}
+
+
+class Shards:
+    """Arrow files of records, `SHARD_ROWS` each, that `datasets` maps into memory."""
+
+    COLUMNS = ("inputs", "context", "targets", "history", "system", *ORIGIN)
+
+    def __init__(self, folder: Path, stem: str):
+        self.folder, self.stem, self.paths, self.rows = folder, stem, [], []
+
+    def add(self, record: Record, times: int) -> None:
+        """One record, to be seen `times` times."""
+        row = {name: record.get(name) or "" for name in self.COLUMNS}
+        row["history"] = orjson.dumps(record["history"]).decode() if record.get("history") else ""
+        self.rows.append(row | {"copies": times})
+        if len(self.rows) >= SHARD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.rows:
+            return
+        path = self.folder / f"{self.stem}-{len(self.paths):05d}.arrow"
+        names = [(name, "string") for name in self.COLUMNS] + [("copies", "uint16")]
+        write_arrow(path, names, self.rows)
+        self.paths.append(path)
+        self.rows = []
+
+    def close(self) -> list[Path]:
+        """The files written."""
+        self._flush()
+        return self.paths
+
+
+class Lines:
+    """manifest.parquet: one line per row read: source, file, row, digest (xxh3 of its text), outcome, copies."""
+
+    def __init__(self, path: Path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        name = pa.dictionary(pa.int32(), pa.string())
+        columns = [("source", name), ("file", name), ("row", pa.uint32()), ("digest", pa.uint64()), ("outcome", name), ("copies", pa.uint16())]  # fmt: skip
+        self.schema = pa.schema(columns)
+        self.writer, self.rows = pq.ParquetWriter(path, self.schema), [[] for _ in columns]
+
+    def add(self, *values) -> None:
+        """One line."""
+        for column, value in zip(self.rows, values, strict=True):
+            column.append(value)
+        if len(self.rows[0]) >= SHARD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        arrays = [pa.array(column, field.type) for column, field in zip(self.rows, self.schema, strict=True)]
+        self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+        self.rows = [[] for _ in self.rows]
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._flush()
+        self.writer.close()
+
+
+def write_arrow(path: Path, columns: Sequence[tuple[str, str]], rows: Sequence[dict]) -> None:
+    """Rows as one Arrow stream file."""
+    import pyarrow as pa
+
+    types = {"string": pa.large_string(), "uint16": pa.uint16()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns])
+    arrays = [pa.array([row[name] for row in rows], types[kind]) for name, kind in columns]
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), max_chunksize=10_000)
+
+
+def mapped(folder: Path, stem: str):
+    """The shards of a folder as one memory-mapped `datasets.Dataset`."""
+    from datasets import Dataset, concatenate_datasets
+
+    paths = sorted(folder.glob(f"{stem}-*.arrow"))
+    if not paths:
+        raise ConfigError(f"{folder} has no {stem} shards.")
+    return concatenate_datasets([Dataset.from_file(str(path)) for path in paths])
+
+
+def records_of(folder: Path, stem: str = "train", batch: int = 1000) -> Iterator[list[Record]]:
+    """Records of a mixture's shards in batches, as `trainers.sources` gave them, with `copies`."""
+    dataset = mapped(folder, stem)
+    for start in range(0, len(dataset), batch):
+        rows = dataset[start : start + batch]
+        records = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+        for record in records:
+            record["history"] = [tuple(pair) for pair in orjson.loads(record["history"])] if record["history"] else []
+        yield records
+
+
+def sha_of_mixture(folder: Path) -> str:
+    """One sha256 for a mixture's training rows."""
+    return hashlib.sha256((folder / MIXTURE).read_bytes()).hexdigest()

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from harness.records import Frozen, digest_of
 from harness.suites import ConfigError, read_yaml, unknown
 from harness.templates import TEMPLATES
+from trainers.sources import SourceSpec
 
 Scalar = str | int | float | bool | None
 
@@ -81,16 +82,36 @@ class LengthSpec(Frozen):
 
 
 class MixtureSpec(Frozen):
-    """Training records: the suite's embedded corpus, or JSONL files with `inputs` and `targets`."""
+    """Training records: the suite's embedded corpus, JSONL files with `inputs` and `targets`, or `sources` that are mixed.
 
-    source: Literal["embedded", "jsonl"] = "embedded"
+    For `sources` (trainers.mixture): `held_out` names data sets and tasks that must not be trained on; `guard` files of
+    evaluation items that no row may share `guard_words` words in a row with; `cap` rows per (data set, config, split,
+    template), chosen by `cap_order`; `records` rows in all, or a `share` of all rows, with the composition of language ×
+    task × template kept; `validation` is the share of documents set aside.
+    """
+
+    source: Literal["embedded", "jsonl", "sources"] = "embedded"
     files: tuple[str, ...] = ()
     records: int | None = Field(default=None, ge=1)
+    sources: tuple[SourceSpec, ...] = ()
+    held_out: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
+    guard_words: int = Field(default=13, ge=3)
+    dedupe: bool = True
+    cap: int | None = Field(default=None, ge=1)
+    cap_order: Literal["random", "shortest", "first"] = "random"
+    share: float | None = Field(default=None, gt=0)
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _files_named(self) -> MixtureSpec:
         if (self.source == "jsonl") != bool(self.files):
             raise ValueError("files belongs to source: jsonl, which needs at least one file")
+        if (self.source == "sources") != bool(self.sources):
+            raise ValueError("sources belongs to source: sources, which needs at least one")
+        if self.records is not None and self.share is not None:
+            raise ValueError("records and share both set the size: give one of them")
         return self
 
 
@@ -111,7 +132,8 @@ class TrainingSpec(Frozen):
     `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0. `packing`: rows of up
     to `max_length` tokens hold several examples; else batches are bucketed by length in windows of `bucket_batches`.
     `dtype: bfloat16` computes in bfloat16 and keeps weights and moments in float32. Adafactor is T5's: updates scaled
-    by the parameters' size, no first moment.
+    by the parameters' size, no first moment. `too_long` says what becomes of examples over `max_length` tokens.
+    `blocks`: continual pretraining on all texts end to end, in blocks of `max_length`.
     """
 
     steps: int | None = Field(default=None, ge=1)
@@ -133,6 +155,8 @@ class TrainingSpec(Frozen):
     neftune_alpha: float | None = Field(default=None, gt=0)
     bucket_batches: int = Field(default=50, ge=1)
     max_length: int = Field(default=160, ge=8)
+    too_long: Literal["drop", "cut_end", "cut_prompt"] = "drop"
+    blocks: bool = False
     accumulation: int = Field(default=1, ge=1)
     micro_tokens: int | None = Field(default=None, ge=1)
     packing: bool = False
@@ -187,6 +211,8 @@ class Recipe(Frozen):
             )
         if self.length is not None and not masked:
             raise ValueError("length: only masked LMs have a length head")
+        if self.training.blocks and (self.family != "causal" or self.training.packing):
+            raise ValueError("training.blocks: continual pretraining is for decoders, without packing")
         if self.training.packing and self.family != "causal":
             raise ValueError("training.packing: only decoders are trained on packed rows; remove it")
         if self.length is not None and self.length.probe and self.layout is not None and self.layout.name != "joint":

@@ -1,0 +1,63 @@
+"""Planted overlaps are found: whole and lightly edited copies, in languages with and without spaces; twins follow."""
+
+import random
+
+import pytest
+
+from trainers.contamination import Overlap, compare, grams, words_of
+
+VOCABULARY = [f"w{i}" for i in range(3000)]
+
+
+def text(rng: random.Random, size: int) -> str:
+    return " ".join(rng.choices(VOCABULARY, k=size))
+
+
+def test_words_are_letters_and_single_han_characters():
+    assert words_of("Don't STOP, 42!") == ["don", "t", "stop", "42"]
+    assert words_of("我爱 Python 3") == ["我", "爱", "python", "3"]
+    assert len(list(grams(list("abcdef"), 3))) == 4 and len(list(grams(["a"], 3))) == 1 and not list(grams([], 3))
+
+
+def test_planted_duplicates_are_found_and_nothing_else():
+    rng = random.Random(0)
+    items = {f"item{i}": text(rng, 40) for i in range(200)}
+    rows = [text(rng, 120) for _ in range(300)]
+    planted = [f"item{i}" for i in range(100)]
+    for place, name in enumerate(planted):
+        rows[place] = f"{text(rng, 30)} {items[name]} {text(rng, 30)}"
+    found = compare(items, rows)
+    assert sum(found[name].exact for name in planted) == 100
+    assert not any(found[f"item{i}"].exact or found[f"item{i}"].near for i in range(100, 200))
+
+
+def test_near_duplicates_are_found_without_a_shared_13_gram():
+    rng = random.Random(1)
+    items = {f"item{i}": text(rng, 240) for i in range(100)}
+    rows = []
+    for name in items:
+        words = items[name].split()
+        for place in range(6, 240, 12):
+            words[place] = "other"
+        rows.append(" ".join(words))
+    # 20 of 240 words differ: 100 of 236 5-grams, similarity about 136/336
+    found = compare(items, rows, threshold=0.3, permutations=256)
+    assert not any(f.exact for f in found.values()) and sum(f.near > 0 for f in found.values()) >= 99
+    assert sum(f.near for f in found.values()) / 100 == pytest.approx(136 / 336, abs=0.03)
+
+
+def test_short_items_count_only_as_a_whole_and_are_not_held_against_rows():
+    overlap = Overlap({"short": "the cat sat", "long": " ".join(VOCABULARY[:20])}, 13)
+    assert overlap.found("yes the cat sat down") == {"short"} and not overlap.found("the cat has sat")
+    assert not overlap.overlaps("yes the cat sat down") and overlap.overlaps(" ".join(VOCABULARY[3:18]))
+
+
+def test_a_translation_of_a_found_item_is_not_clean():
+    items = {
+        "en": " ".join(VOCABULARY[:15]),
+        "zh": "我们今天下午三点在图书馆门口见面吧好不好",
+        "fr": " ".join(VOCABULARY[50:70]),
+    }
+    found = compare(items, ["注意：我们今天下午三点在图书馆门口见面吧好不好。"], twins=[("en", "zh")])
+    assert found["zh"].exact and not found["zh"].twin and found["en"].twin and not found["en"].exact
+    assert not found["en"].clean and found["fr"].clean

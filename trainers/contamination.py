@@ -1,0 +1,141 @@
+"""Overlap of training rows with evaluation items: exact n-grams of words, MinHash near-duplicates, translation twins.
+
+Words are lower-cased runs of letters and digits; a character of Han, Kana or Thai (written without spaces) is a word of
+its own. An evaluation item of fewer than n words counts as found only if all of its words stand in a row together.
+Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard similarity of 5-gram sets by MinHash
+(datasketch), with LSH. Twins: an item found in one language marks its translations, by the parallel row number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
+WORDS = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
+SHINGLE = 5
+
+
+def words_of(text: str) -> list[str]:
+    """The words that are compared."""
+    return WORDS.findall(text.lower())
+
+
+def grams(words: Sequence[str], n: int) -> Iterator[int]:
+    """64-bit digests of all runs of n words; of all words together where there are fewer."""
+    for start in range(max(1, len(words) - n + 1)) if words else ():
+        yield xxhash.xxh3_64_intdigest(" ".join(words[start : start + n]).encode("utf-8", "surrogatepass"))
+
+
+class Overlap:
+    """Evaluation items by their n-grams: which of them share one with a text."""
+
+    def __init__(self, items: Mapping[str, str], n: int = 13):
+        self.n, self.short = n, {}
+        self.items_of: dict[int, list[str]] = {}
+        for name, text in items.items():
+            words = words_of(text)
+            if 0 < len(words) < n:
+                self.short.setdefault(len(words), {}).setdefault(next(grams(words, n)), []).append(name)
+            else:
+                for gram in grams(words, n):
+                    self.items_of.setdefault(gram, []).append(name)
+
+    @classmethod
+    def of_files(cls, files: Sequence[str], n: int) -> Overlap:
+        """Items from JSONL files of evaluation items: all text of a row counts."""
+        return cls({name: text for file in files for name, text in items_of(Path(file))}, n)
+
+    def found(self, text: str) -> set[str]:
+        """Names of the items that share an n-gram with a text (short items: that stand in it whole)."""
+        words = words_of(text)
+        names = {name for gram in grams(words, self.n) for name in self.items_of.get(gram, ())}
+        for n, known in self.short.items():
+            if len(words) >= n:
+                names |= {name for gram in grams(words, n) for name in known.get(gram, ())}
+        return names
+
+    def overlaps(self, text: str) -> bool:
+        """Whether any item of n words or more shares an n-gram; short items are not held against a row."""
+        return any(gram in self.items_of for gram in grams(words_of(text), self.n))
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What was found for one item: shares an n-gram (exact), its nearest row's similarity (near), a twin was found."""
+
+    exact: bool
+    near: float
+    twin: bool
+
+    @property
+    def clean(self) -> bool:
+        """Whether the item is counted in clean-subset scores."""
+        return not (self.exact or self.near or self.twin)
+
+
+def compare(
+    items: Mapping[str, str],
+    rows: Iterable[str],
+    *,
+    n: int = 13,
+    threshold: float = 0.8,
+    permutations: int = 128,
+    twins: Sequence[Sequence[str]] = (),
+) -> dict[str, Contamination]:
+    """Every item against every training row, one row in memory at a time.
+
+    Args:
+        items: name → text.
+        rows: texts of the training rows.
+        threshold: estimated Jaccard similarity of 5-gram sets from which a row is a near-duplicate.
+        twins: groups of names that are translations of one another.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    exact, near = set(), dict.fromkeys(items, 0.0)
+    overlap, index = Overlap(items, n), MinHashLSH(threshold=threshold, num_perm=permutations, weights=(0.05, 0.95))
+    sketches = {name: _sketch(MinHash, text, permutations) for name, text in items.items() if words_of(text)}
+    for name, sketch in sketches.items():
+        index.insert(name, sketch)
+    for row in rows:
+        exact |= overlap.found(row)
+        sketch = _sketch(MinHash, row, permutations)
+        for name in map(str, index.query(sketch)):
+            similarity = sketches[name].jaccard(sketch)
+            if similarity >= threshold:
+                near[name] = max(near[name], float(similarity))
+    marked = {name for name in items if name in exact or near[name]}
+    related = {name for group in twins if marked & set(group) for name in group}
+    return {name: Contamination(name in exact, near[name], name in related and name not in marked) for name in items}
+
+
+def _sketch(kind, text: str, permutations: int):
+    sketch = kind(num_perm=permutations, seed=1)
+    sketch.update_batch([gram.to_bytes(8, "little") for gram in grams(words_of(text), SHINGLE)])
+    return sketch
+
+
+def items_of(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of the rows of an evaluation file in any format of `trainers.sources.rows_of`."""
+    from trainers.sources import rows_of
+
+    for number, row in rows_of(path):
+        text = " ".join(_texts(row))
+        if text:
+            yield f"{path.name}:{number}", text
+
+
+def _texts(value) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts(part)
