@@ -53,7 +53,7 @@ if suite.corpus:
 rule train:
     priority: 1  # all networks first: their evaluations, which are shorter, then share the cores evenly
     input:
-        recipe=lambda wildcards: RECIPES[wildcards.system],
+        recipe=lambda wildcards: RECIPES[wildcards.system].partition("@")[0],
         corpus=CORPUS,
         tokenizer=TOKENIZER,
     output:
@@ -62,9 +62,10 @@ rule train:
         data=f"--corpus {ROOT}/corpus --tokenizer {ROOT}/tokenizer" if suite.corpus else "",
         folder=lambda wildcards: f"{ROOT}/checkpoints/{wildcards.system}-{wildcards.seed}",
         steps=f"--steps {suite.steps}" if suite.steps else "",
+        recipe=lambda wildcards: RECIPES[wildcards.system],
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m trainers train {input.recipe} --seed {wildcards.seed} "
+        "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m trainers train {params.recipe} --seed {wildcards.seed} "
         "{params.data} {params.steps} --out {params.folder}"
 
 

@@ -27,6 +27,7 @@ from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read
 
 LENGTH_HEAD_FILE = "length_head.safetensors"
 RECIPE_FILE = "recipe.yaml"
+SHIFT = "anyorder_shift"  # in config.json of a decoder that was made a masked LM: position i predicts token i + 1
 # RoBERTa's family numbers positions from padding id + 1, and loses that many of its position embeddings.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "roberta-prelayernorm"}
 
@@ -90,6 +91,8 @@ class MaskedBackbone:
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
+        if getattr(self.model.config, SHIFT, False):
+            return self._head(hidden_BTD[:, :-1][positions_BT[:, 1:]])
         return self._head(hidden_BTD[positions_BT])
 
     def length_canvas(self, prompts: Sequence[Sequence[int]]) -> Canvas:
@@ -110,6 +113,15 @@ class MaskedBackbone:
                 "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
+
+
+def make_any_order(model: Any) -> None:
+    """Turn a decoder into a masked LM: every token sees every other; position i still predicts token i + 1 (Dream)."""
+    setattr(model.config, SHIFT, True)
+    model.config.is_causal = False
+    for module in model.modules():
+        if hasattr(module, "is_causal"):
+            module.is_causal = False
 
 
 def _takes_cache(model: Any) -> bool:
@@ -171,7 +183,7 @@ def load_masked(
     Raises:
         BackboneError: not a masked LM, no mask token, unreadable weights, unfinished training.
     """
-    from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
     record = checkpoint_record(pretrained)
     remote = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -180,9 +192,13 @@ def load_masked(
         _require_masked_lm(pretrained, config)
         tokenizer = AutoTokenizer.from_pretrained(pretrained, **remote)
         ids = special_ids(pretrained, tokenizer)
-        model = AutoModelForMaskedLM.from_pretrained(
+        adapted = bool(getattr(config, SHIFT, False))
+        auto = AutoModelForCausalLM if adapted else AutoModelForMaskedLM
+        model = auto.from_pretrained(
             pretrained, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **remote
         )
+        if adapted:
+            make_any_order(model)
     model.to(device).eval()
     head = _load_length_head(Path(pretrained), record, config.hidden_size)
     if head is not None:
@@ -225,6 +241,8 @@ def explained(pretrained: str) -> Iterator[None]:
 
 def _require_masked_lm(pretrained: str, config) -> None:
     architectures = config.architectures or []
+    if getattr(config, SHIFT, False):
+        return
     if architectures and not any(name.endswith("ForMaskedLM") for name in architectures):
         raise BackboneError(
             f"'{pretrained}' is a {architectures[0]}, and this adapter needs a *ForMaskedLM network. "

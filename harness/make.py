@@ -53,7 +53,7 @@ def make(suite_name: str, cores: int, *, plan: bool = False) -> int:
 def check_recipes(suite: Suite) -> None:
     """ConfigError when a recipe of the suite does not exist (torch-free, before anything is spent)."""
     for system in suite.systems:
-        if not (ROOT / system.recipe).is_file():
+        if not (ROOT / system.recipe.partition("@")[0]).is_file():
             known = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "trainers" / "recipes").glob("*/*.yaml"))
             raise ConfigError(f"system {system.name}: " + unknown("recipe", system.recipe, known))
 

@@ -174,6 +174,11 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(data).__name__}.")
+    return as_model(data, path, model)
+
+
+def as_model(data: dict, path: Path, model: type[Model]) -> Model:
+    """What was read from `path` as a strict pydantic model; ConfigError as `read_yaml`."""
     try:
         return model(**data)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from harness.suites import ConfigError, Suite, load_suite, read_yaml, suites_fol
 from trainers.batches import BatchPlan
 from trainers.recipe import Recipe, load_recipe
 
-RECIPES = sorted(Path("trainers/recipes").rglob("*.yaml"))
+RECIPES = sorted(Path("trainers/recipes/mini").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", sorted(suites_folder().glob("*.yaml")), ids=lambda p: p.stem)

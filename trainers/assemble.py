@@ -54,7 +54,7 @@ def assemble(recipe: Recipe, tokenizer, network=None) -> Assembled:
     """
     network = network if network is not None else build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
     if recipe.training.gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        network.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     built = _masked(recipe, network, tokenizer) if recipe.layout else _autoregressive(recipe, network, tokenizer)
     if hasattr(built.objective, "remember"):
         built.objective.remember(network)  # type: ignore[attr-defined]

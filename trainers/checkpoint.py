@@ -30,7 +30,7 @@ from trainers.assemble import Assembled, assemble, device_name, head_settings
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example, blocks, encode
 from trainers.mixture import build, digests, read_records, sha_of_mixture, training_files
-from trainers.networks import count_parameters, load_tokenizer
+from trainers.networks import count_parameters, load_tokenizer, with_mask_token
 from trainers.objectives.length import LengthStage
 from trainers.packing import fill
 from trainers.recipe import Recipe
@@ -73,6 +73,8 @@ def train_checkpoint(
     _check_target(out)
     started = time.monotonic()
     tokenizer = load_tokenizer(tokenizer_path or recipe.backbone.pretrained or "", recipe.backbone.revision)
+    if recipe.backbone.decoder:
+        tokenizer = with_mask_token(tokenizer)
     examples = training_examples(recipe, corpus, tokenizer, mixture_folder(recipe, out))
     run = _Run(recipe, assemble(recipe, tokenizer), examples, out, recipe_id, state_seconds, report_to)
     total, core = count_parameters(run.built.network)

@@ -27,7 +27,7 @@ from harness.records import RecordError, digest_of, sha256_file, write_atomicall
 from harness.suites import ConfigError
 from trainers.composition import copies, rank_in_group, repeats, shuffled_keys
 from trainers.recipe import MixtureSpec
-from trainers.sources import ORIGIN, Record, stream
+from trainers.sources import ORIGIN, Record, files_of, stream, word_ratio
 
 MANIFEST = "manifest.json"
 MIXTURE = "mixture.json"
@@ -53,8 +53,8 @@ def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
                 f"{corpus} has no {MANIFEST}: the corpus is not finished. Make it with python -m trainers world --out {corpus}"
             )
         return [corpus / "train.jsonl"]
-    named = (*spec.files, *(name for source in spec.sources for name in source.files), *spec.guard)
-    files = [Path(name) for name in named]
+    files = [Path(name) for name in (*spec.files, *spec.guard)]
+    files += [path for source in spec.sources for path in files_of(source)]
     for path in files:
         if not path.is_file():
             raise ConfigError(f"mixture: no such file {path}")
@@ -100,7 +100,7 @@ class _Survey:
         self.spec, self.guard = spec, guard
         self.digest, self.document = array("Q"), array("Q")
         self.stratum, self.group, self.size, self.source = array("L"), array("L"), array("L"), array("H")
-        self.outcome = array("B")
+        self.outcome, self.distance = array("B"), array("d")
         self.strata, self.groups = _Names(), _Names()
         self.held_out = {name.lower() for name in spec.held_out}
 
@@ -121,6 +121,8 @@ class _Survey:
             self.groups((get("dataset") or "", get("config") or "", get("split") or "", get("template") or ""))
         )
         self.outcome.append(self._first(record))
+        wanted = self.spec.sources[source].nearest_ratio
+        self.distance.append(abs(word_ratio(record) - wanted) if wanted is not None else 0.0)
 
     def _first(self, record: Record) -> int:
         if self.held_out and any(held(str(record.get(key) or ""), self.held_out) for key in ("dataset", "task")):
@@ -157,6 +159,12 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
     if spec.dedupe:
         open_ = np.flatnonzero(outcome == KEPT)
         outcome[open_[repeats(digest[open_])]] = DUPLICATE
+    source = np.frombuffer(survey.source, dtype=np.uint16)
+    for number, one in enumerate(spec.sources):
+        if one.nearest_ratio is not None:
+            open_ = np.flatnonzero((outcome == KEPT) & (source == number))
+            distance = np.frombuffer(survey.distance)[open_]
+            outcome[open_[rank_in_group(np.zeros(len(open_), dtype=int), distance) >= one.limit]] = CAP
     if spec.cap is not None:
         open_ = np.flatnonzero(outcome == KEPT)
         group = np.frombuffer(survey.group, dtype=f"u{survey.group.itemsize}")[open_]
@@ -170,11 +178,20 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
     taken[outcome == VALIDATION] = 1
     open_ = np.flatnonzero(outcome == KEPT)
     stratum = np.frombuffer(survey.stratum, dtype=f"u{survey.stratum.itemsize}")[open_].astype(np.int64)
-    weight = np.array([source.weight for source in spec.sources])[np.frombuffer(survey.source, dtype=np.uint16)[open_]]
+    weight = _weights(spec, source[open_])
     rows = spec.records if spec.share is None else round(spec.share * float(weight.sum()))
     taken[open_] = copies(stratum, key[open_], weight, list(survey.strata.number), rows)
     outcome[open_[taken[open_] == 0]] = SHARE
     return outcome, taken
+
+
+def _weights(spec: MixtureSpec, source_N: np.ndarray) -> np.ndarray:
+    """Each row's weight: its source's, or what gives its source the portion asked for."""
+    if spec.sources[0].portion is None:
+        return np.array([source.weight for source in spec.sources])[source_N]
+    portion = np.array([source.portion for source in spec.sources])
+    count = np.bincount(source_N, minlength=len(portion))
+    return (portion / portion[count > 0].sum() * len(source_N) / np.maximum(count, 1))[source_N]
 
 
 def build(spec: MixtureSpec, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from harness.backbones import make_any_order
 from harness.suites import ConfigError
 from trainers.recipe import BackboneSpec
 
@@ -103,6 +104,17 @@ def load_tokenizer(path: str, revision: str = "main"):
         raise ConfigError(
             f"'{path}' has no tokenizer.json: training needs a fast tokenizer; convert it and save it there."
         )
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is never attended to and carries no loss
+    return tokenizer
+
+
+def with_mask_token(tokenizer):
+    """The tokenizer with a mask token, added where it has none (a decoder's that becomes a masked LM)."""
+    if tokenizer.mask_token is None:
+        tokenizer.add_special_tokens({"mask_token": SPECIAL_TOKENS["mask_token"]})
+    if tokenizer.bos_token is None:
+        tokenizer.add_special_tokens({"bos_token": SPECIAL_TOKENS["bos_token"]})
     return tokenizer
 
 
@@ -112,37 +124,63 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
     Raises:
         ConfigError: unknown family, a family without that kind of network, or unloadable weights.
     """
-    import transformers
-    from transformers import AutoConfig, set_seed
+    from transformers import set_seed
 
-    auto = {
+    set_seed(seed)
+    network = _pretrained(spec, kind) if spec.pretrained is not None else _from_scratch(spec, kind, tokenizer)
+    if spec.decoder:
+        if len(tokenizer) > network.config.vocab_size:
+            network.resize_token_embeddings(len(tokenizer))
+        make_any_order(network)
+    return network
+
+
+def _auto(spec: BackboneSpec, kind: str):
+    import transformers
+
+    return {
         "causal": transformers.AutoModelForCausalLM,
         "seq2seq": transformers.AutoModelForSeq2SeqLM,
-        "masked": transformers.AutoModelForMaskedLM,
+        "masked": transformers.AutoModelForCausalLM if spec.decoder else transformers.AutoModelForMaskedLM,
     }[kind]
-    set_seed(seed)
-    if spec.pretrained is not None:
-        try:
-            return auto.from_pretrained(
-                spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
-            ) from error
-    ids = {name: getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token")}
+
+
+def _pretrained(spec: BackboneSpec, kind: str):
+    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
     try:
-        config = AutoConfig.for_model(
-            str(spec.family),
-            vocab_size=len(tokenizer),
-            **{f"{name}_id": value for name, value in ids.items()},
-            **spec.shape,
+        network = _auto(spec, kind).from_pretrained(
+            spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True, **attention
         )
-        if kind == "seq2seq":
-            config.decoder_start_token_id = tokenizer.pad_token_id
-        if spec.initializer_std is not None:
-            config.initializer_range = spec.initializer_std
-        network = auto.from_config(config)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
+        ) from error
+    for key, value in spec.shape.items():
+        if (found := getattr(network.config, key, value)) != value and key != "vocab_size":
+            raise ConfigError(f"backbone: '{spec.pretrained}' has {key} {found}, and the recipe says {value}.")
+    return network
+
+
+def network_config(spec: BackboneSpec, kind: str, **special):
+    """The transformers configuration of a recipe's family and shape; ConfigError for an unknown one."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.for_model(str(spec.family), **{**special, **spec.shape})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"backbone: no family '{spec.family}': {str(error).splitlines()[0]}") from error
+    if kind == "seq2seq":
+        config.decoder_start_token_id = config.pad_token_id
+    if spec.initializer_std is not None:
+        config.initializer_range = spec.initializer_std
+    return config
+
+
+def _from_scratch(spec: BackboneSpec, kind: str, tokenizer):
+    ids = {f"{name}_id": getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token")}
+    config = network_config(spec, kind, vocab_size=len(tokenizer), **ids)
+    try:
+        network = network_of(config, spec, kind)
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}"
@@ -152,6 +190,12 @@ def build_network(spec: BackboneSpec, kind: str, tokenizer, seed: int):
     if spec.position_scale != 1.0 or spec.position_init == "sinusoidal":
         _initialise_positions(network, spec)
     return network
+
+
+def network_of(config, spec: BackboneSpec, kind: str):
+    """A network with random weights in the shape of a configuration."""
+    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
+    return _auto(spec, kind).from_config(config, **attention)
 
 
 def _initialise_positions(network, spec: BackboneSpec) -> None:

@@ -11,15 +11,19 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from harness.records import Frozen, digest_of
-from harness.suites import ConfigError, read_yaml, unknown
+from harness.suites import ConfigError, as_model, unknown
 from harness.templates import TEMPLATES
+from trainers.families import chosen
 from trainers.sources import SourceSpec
 
 Scalar = str | int | float | bool | None
 
 
 class BackboneSpec(Frozen):
-    """Where the network comes from: a hub id or folder (`pretrained`), or a shape of a transformers family.
+    """Where the network comes from: a hub id or folder (`pretrained`), or from scratch, a shape of a transformers family.
+
+    Beside `pretrained`, family and shape say what the network must look like (and `trainers plan` needs no download).
+    `decoder: true` makes a masked LM of a decoder: full attention, and position i predicts token i + 1, as Dream does it.
 
     `initializer_std` replaces the family's own, `embedding_std` that of the token embeddings (mT5 draws them with 1,
     which with tied and unscaled logits starts a small network at a loss of 15 nats). `position_init: sinusoidal` starts learned position embeddings as
@@ -32,6 +36,8 @@ class BackboneSpec(Frozen):
     shape: dict[str, Any] = {}
     pretrained: str | None = None
     revision: str = "main"
+    decoder: bool = False
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     initializer_std: float | None = Field(default=None, gt=0)
     embedding_std: float | None = Field(default=None, gt=0)
     position_scale: float = Field(default=1.0, gt=0)
@@ -40,8 +46,8 @@ class BackboneSpec(Frozen):
 
     @model_validator(mode="after")
     def _one_origin(self) -> BackboneSpec:
-        if (self.family is None) == (self.pretrained is None):
-            raise ValueError("give either family (with shape) or pretrained, not both and not neither")
+        if self.family is None and self.pretrained is None:
+            raise ValueError("give family (with shape), or pretrained, or both")
         return self
 
 
@@ -112,6 +118,8 @@ class MixtureSpec(Frozen):
             raise ValueError("sources belongs to source: sources, which needs at least one")
         if self.records is not None and self.share is not None:
             raise ValueError("records and share both set the size: give one of them")
+        if len({source.portion is None for source in self.sources}) > 1:
+            raise ValueError("portion: give one to every source, or to none")
         return self
 
 
@@ -235,12 +243,12 @@ class Recipe(Frozen):
 
 
 def load_recipe(path: Path, *, seed: int | None = None, steps: int | None = None) -> Recipe:
-    """A recipe file, with another seed or number of steps (of the main stage; at most as many of length's) where asked.
+    """A recipe file (or `file.yaml@choice,…`, see trainers.families), with another seed or number of steps (of the main stage; at most as many of length's) where asked.
 
     Raises:
         ConfigError: no such file, unknown key (nearest named) or a value that cannot be.
     """
-    recipe = read_yaml(path, Recipe)
+    recipe = as_model(chosen(path), path, Recipe)
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
     if steps is not None:

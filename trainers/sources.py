@@ -19,6 +19,7 @@ Dolly's context), `history` (earlier turns of a dialogue, (user, assistant) pair
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +50,9 @@ class HubSpec(Frozen):
 class SourceSpec(Frozen):
     """One source: files (in order) or a hub data set, in one format; `origin` fills in what the rows do not say.
 
-    `weight` multiplies how often its rows are seen. `limit` takes only the first rows.
+    A name in `files` may hold wildcards (sorted). `weight` multiplies how often its rows are seen; `portion` fixes its
+    share of the mixture instead, however many rows it has (then every source has one). `limit` takes the first rows;
+    with `nearest_ratio`, those whose ratio of instruction to answer words is nearest to it (Instruction Modelling's subsets).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -57,16 +60,35 @@ class SourceSpec(Frozen):
     files: tuple[str, ...] = ()
     hub: HubSpec | None = None
     weight: float = Field(default=1.0, gt=0)
+    portion: float | None = Field(default=None, gt=0)
     limit: int | None = Field(default=None, ge=1)
+    nearest_ratio: float | None = Field(default=None, gt=0)
     origin: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSpec:
         if bool(self.files) == (self.hub is not None):
             raise ValueError(f"source {self.name}: give either files or hub, not both and not neither")
+        if self.nearest_ratio is not None and self.limit is None:
+            raise ValueError(f"source {self.name}: nearest_ratio needs limit, the number of rows to take")
         if extra := set(self.origin) - set(ORIGIN):
             raise ValueError(f"source {self.name}: origin has {sorted(extra)}; known: {', '.join(ORIGIN)}")
         return self
+
+
+def files_of(source: SourceSpec) -> list[Path]:
+    """The files of a source, wildcards filled in.
+
+    Raises:
+        ConfigError: one is missing, or nothing fits a wildcard.
+    """
+    found: list[Path] = []
+    for name in source.files:
+        fitting = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
+        if not fitting:
+            raise ConfigError(f"mixture source {source.name}: no such file {name}")
+        found += fitting
+    return found
 
 
 def _pairs(row: Row) -> list[Record]:
@@ -184,7 +206,16 @@ def places(source: SourceSpec) -> list[tuple[str, Callable[[], Iterator[tuple[in
     if source.hub is not None:
         hub = source.hub
         return [(f"hub:{hub.id}@{hub.revision}", lambda: hub_rows(hub))]
-    return [(name, lambda name=name: rows_of(Path(name))) for name in source.files]
+    return [(str(path), lambda path=path: rows_of(path)) for path in files_of(source)]
+
+
+def word_ratio(record: Record) -> float:
+    """Instruction words per answer word, each turn's role marker counted as a word as in the paper (facts A5)."""
+    history = record.get("history") or []
+    asked = [record["inputs"], record.get("context") or "", *(user for user, _ in history)]
+    answered = [record["targets"], *(answer for _, answer in history)]
+    turns = len(history) + 1
+    return (sum(len(text.split()) for text in asked) + turns) / (sum(len(text.split()) for text in answered) + turns)
 
 
 def stream(sources: Sequence[SourceSpec]) -> Iterator[tuple[int, str, int, Record]]:
@@ -198,7 +229,7 @@ def stream(sources: Sequence[SourceSpec]) -> Iterator[tuple[int, str, int, Recor
         given.setdefault("dataset", source.name)
         for name, rows in places(source):
             for row_number, row in rows():
-                if source.limit is not None and taken >= source.limit:
+                if source.limit is not None and taken >= source.limit and source.nearest_ratio is None:
                     break
                 taken += 1
                 try:

@@ -6,12 +6,14 @@ Shapes: B examples, T tokens, V vocabulary; losses in nats.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 
+from harness.suites import unknown
 from trainers.encode import Example
 
 
@@ -63,10 +65,12 @@ def make_objective(name: str, settings: dict, **context) -> Objective:
         ValueError: a setting that it does not have, or a value that cannot be.
     """
     module, _, attribute = OBJECTIVES[name].target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)(**settings, **context)
-    except TypeError as error:
-        raise ValueError(f"objective {name}: {error}") from error
+    make = getattr(importlib.import_module(module), attribute)
+    known = sorted(set(inspect.signature(make).parameters) - set(context))
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(f"objective {name}: " + unknown("setting", setting, known))
+    return make(**settings, **context)
 
 
 def divided(sums_K: torch.Tensor, weights_K: torch.Tensor) -> torch.Tensor:

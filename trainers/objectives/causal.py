@@ -39,7 +39,6 @@ class Causal:
         normalise: Literal["token", "example"] = "token",
         kl_weight: float = 0.0,
         kl_estimate: Literal["full", "target_token"] = "full",
-        **_ids,
     ):
         check_normalise(normalise)
         if kl_weight < 0 or kl_estimate not in ("full", "target_token"):

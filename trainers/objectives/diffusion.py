@@ -43,7 +43,6 @@ class Diffusion:
         exact_count: bool = False,
         normalise: Literal["token", "example"] = "example",
         label_smoothing: float = 0.0,
-        **_ids,
     ):
         if weighting not in ("linear", "constant", "elbo"):
             raise ValueError(f"weighting={weighting!r}: expected 'linear', 'constant' or 'elbo'")

@@ -51,7 +51,6 @@ class Masked:
         label_smoothing: float = 0.1,
         length_weight: float = 0.1,
         normalise: Literal["token", "example"] = "token",
-        **_ids,
     ):
         check_normalise(normalise)
         if not 0 <= prompt_noise < 1 or not 0 <= label_smoothing < 1 or length_weight < 0:

@@ -17,9 +17,7 @@ from trainers.objectives import check_normalise, pad_to, smoothed_nll
 class Seq2Seq:
     """Teacher-forced decoder loss; decoder input starts with the network's decoder start token."""
 
-    def __init__(
-        self, *, pad: int, eos: int, normalise: Literal["token", "example"] = "example", z_loss: float = 0.0, **_ids
-    ):
+    def __init__(self, *, pad: int, eos: int, normalise: Literal["token", "example"] = "example", z_loss: float = 0.0):
         check_normalise(normalise)
         self.pad, self.eos, self.normalise, self.z_loss = pad, eos, normalise, z_loss
 
