@@ -191,6 +191,19 @@ def test_smoothing_adds_the_mean_over_the_vocabulary():
     )
 
 
+@pytest.mark.parametrize("z_loss", [0.0, 0.3])
+def test_the_saving_gradient_is_autograds_to_the_bit(z_loss):
+    logits = torch.randn(7, 50, generator=rng(1), requires_grad=True)
+    target, weight = torch.randint(0, 50, (7,), generator=rng(2)), torch.rand(7, generator=rng(3))
+    ours = smoothed_nll(logits, target, 0.0, z_loss)
+    (gradient,) = torch.autograd.grad((ours * weight).sum(), logits)
+    plain = logits.logsumexp(-1) - logits.gather(1, target.unsqueeze(1)).squeeze(1)
+    if z_loss:
+        plain = plain + z_loss * logits.logsumexp(-1).square()
+    (expected,) = torch.autograd.grad((plain * weight).sum(), logits)
+    assert torch.equal(ours, plain) and torch.equal(gradient, expected)
+
+
 def test_a_joint_layouts_length_head_cannot_see_the_answer(tokenizer):
     layout = Layout("joint", target_position=0)
     backbone = MaskedBackbone(

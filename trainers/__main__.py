@@ -13,7 +13,8 @@ EXAMPLES = """examples:
   python -m trainers tokenizer --corpus results/mini/corpus --out results/mini/tokenizer
   python -m trainers train trainers/recipes/mini/diffusionllm.yaml --seed 0 \\
       --corpus results/mini/corpus --tokenizer results/mini/tokenizer --out results/mini/checkpoints/diffusionllm-0
-  accelerate launch -m trainers train my_recipe.yaml --out checkpoints/mine
+  python -m trainers train trainers/recipes/systems/bloomz.yaml@7b1 --launch fsdp2 --processes 8 --out checkpoints/bloomz
+  python -m trainers plan trainers/recipes/systems/instruct_xmlr.yaml@xl --rate 4e14
   python -m trainers show trainers/recipes/mini/mt0.yaml
 """
 
@@ -51,8 +52,15 @@ def parser() -> argparse.ArgumentParser:
         help="how often the state is written beside --out, from which a killed run goes on (default 10; 0: every step)",
     )  # fmt: skip
     train.add_argument("--report-to", default="none", help="tensorboard, wandb, trackio, … as the Trainer's own switch")
+    train.add_argument(
+        "--launch", choices=("ddp", "fsdp2", "deepspeed2", "deepspeed3"), help="start --processes of it with accelerate"
+    )
+    train.add_argument("--processes", type=int, default=1, help="with --launch (default 1)")
     show = commands.add_parser("show", help="print a recipe with its defaults filled in, and its network's size")
     show.add_argument("recipe", type=Path, help="recipe YAML")
+    from trainers import commands as more
+
+    more.add(commands)
     return main_parser
 
 
@@ -67,8 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
         _tokenizer(arguments)
     elif arguments.command == "show":
         _show(arguments)
-    else:
+    elif arguments.command == "train":
         _train(arguments)
+    else:
+        from trainers import commands
+
+        if arguments.command in ("losses", "plan", "speed", "mixture"):
+            _quiet_libraries()
+        commands.run(arguments)
 
 
 def _tokenizer(arguments: argparse.Namespace) -> None:
@@ -98,6 +112,10 @@ def _train(arguments: argparse.Namespace) -> None:
     from trainers.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, seed=arguments.seed, steps=arguments.steps)
+    if arguments.launch:
+        from trainers.commands import launch
+
+        launch(arguments.launch, arguments.processes, _without_launch(sys.argv[1:]))
     _quiet_libraries()
     import torch
 
@@ -117,6 +135,17 @@ def _train(arguments: argparse.Namespace) -> None:
         f"{arguments.out}: {record.label}, seed {record.seed}, {record.parameters_without_embeddings:,} parameters without embeddings, "
         f"{record.tokens:,} tokens, final loss {record.final_loss:.3f}, {record.seconds:.0f} s"
     )
+
+
+def _without_launch(argv: list[str]) -> list[str]:
+    """The command's arguments without those that say how it is started."""
+    kept, skip = [], False
+    for argument in argv:
+        if skip or argument.split("=")[0] in ("--launch", "--processes"):
+            skip = not skip and "=" not in argument
+        else:
+            kept.append(argument)
+    return kept
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard s
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,3 +140,12 @@ def _texts(value) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _texts(part)
+
+
+def write(found: Mapping[str, Contamination], path: Path) -> None:
+    """One line per item: name, exact, near (estimated similarity), twin, clean; so that clean subsets can be scored."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["item", "exact", "near", "twin", "clean"])
+        for name, one in found.items():
+            table.writerow([name, int(one.exact), f"{one.near:.4f}", int(one.twin), int(one.clean)])

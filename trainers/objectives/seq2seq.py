@@ -61,7 +61,5 @@ class Seq2Seq:
             hidden_BTD = hidden_BTD * network.config.d_model**-0.5
         where_BT = weight_BT > 0
         logits_MV = network.get_output_embeddings()(hidden_BTD[where_BT])
-        nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0)
-        if self.z_loss:
-            nll_M = nll_M + self.z_loss * logits_MV.float().logsumexp(-1).square()
+        nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0, self.z_loss)
         return (nll_M * weight_BT[where_BT]).sum().reshape(1)

@@ -1,0 +1,197 @@
+"""Commands around training: recipes, plans, mixtures, xP3, contamination, losses, self-instruct, measurements."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+LAUNCHES = ("ddp", "fsdp2", "deepspeed2", "deepspeed3")
+
+
+def add(commands: Any) -> None:
+    """Add the commands to a parser's subparsers."""
+    one = commands.add_parser("ls", help="list recipes, with every choice of the families")
+    one.add_argument("folder", type=Path, nargs="?", default=Path("trainers/recipes"))
+    one = commands.add_parser(
+        "plan", help="parameters, tokens, steps, memory and time of a recipe, before anything is spent"
+    )
+    one.add_argument("recipe", type=Path, help="recipe YAML, or FILE@choice,choice")
+    one.add_argument("--corpus", type=Path, help="embedded corpus")
+    one.add_argument("--tokenizer", help="tokenizer folder")
+    one.add_argument("--probe", type=float, default=30.0, help="seconds of real steps (default 30; 0: none)")
+    one.add_argument("--rate", type=float, help="FLOP/s to reckon with instead of a probe, e.g. 4e14")
+    one.add_argument("--json", action="store_true", help="for programs")
+    one = commands.add_parser("mixture", help="make the mixture of a recipe with mixture.source: sources")
+    one.add_argument("recipe", type=Path)
+    one.add_argument("--out", type=Path, required=True, help="folder to write")
+    one = commands.add_parser("xp3", help="render data sets under promptsource templates into xP3's files")
+    one.add_argument("--templates", type=Path, required=True, help="promptsource's templates.yaml")
+    one.add_argument("--documents", type=Path, nargs="+", required=True, help="JSONL, JSON or CSV of documents")
+    for name in ("dataset", "split", "language"):
+        one.add_argument(f"--{name}", required=True)
+    one.add_argument("--config", default="")
+    one.add_argument("--cap", type=int, default=100_000, help="records per template (default 100,000)")
+    one.add_argument("--order", choices=("lexicographic", "shortest", "random"), default="lexicographic")
+    one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--merge", action="store_true", help="then make merged_LANGUAGE.jsonl of the language's files")
+    one = commands.add_parser("contamination", help="overlap of evaluation items with a mixture's training rows")
+    one.add_argument("mixture", type=Path, help="folder made by `mixture`, or JSONL with inputs and targets")
+    one.add_argument(
+        "--items", type=Path, nargs="+", required=True, help="files of evaluation items; row n of each is the same item"
+    )
+    one.add_argument("--parallel", action="store_true", help="the files are translations of one another, row by row")
+    one.add_argument("--out", type=Path, help="default: contamination.csv beside the mixture")
+    one = commands.add_parser("losses", help="loss of a checkpoint on records, per example and role")
+    one.add_argument("checkpoint")
+    one.add_argument("--records", type=Path, required=True, help="JSONL with inputs and targets")
+    one.add_argument("--limit", type=int)
+    one.add_argument("--out", type=Path, required=True, help="CSV to write")
+    one = commands.add_parser("bootstrap", help="self-instruct: new tasks from an OpenAI-compatible endpoint")
+    one.add_argument("--seeds", type=Path, required=True, help="seed tasks (self-instruct's or Alpaca's form)")
+    one.add_argument("--model", required=True)
+    one.add_argument("--base-url")
+    one.add_argument("--wanted", type=int, default=1000)
+    one.add_argument("--budget", type=float, help="US dollars; needs the two prices")
+    one.add_argument("--price-in", type=float, default=0.0, help="US dollars per million prompt tokens")
+    one.add_argument("--price-out", type=float, default=0.0, help="US dollars per million answer tokens")
+    one.add_argument("--language", default="English")
+    one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
+    one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
+    one.add_argument("--repeats", type=int, default=3)
+    one.add_argument("--rows", type=int, default=512)
+    one.add_argument("--out", type=Path, help="JSON to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run one of these commands."""
+    {
+        "ls": _ls, "plan": _plan, "mixture": _mixture, "xp3": _xp3, "contamination": _contamination, "losses": _losses,
+        "bootstrap": _bootstrap, "speed": _speed,
+    }[arguments.command](arguments)  # fmt: skip
+
+
+def launch(how: str, processes: int, argv: list[str]) -> None:
+    """Start the same command under accelerate, in place of this process."""
+    config = Path(__file__).resolve().parent / "launch" / f"{how}.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    command += ["--num_processes", str(processes), "--num_machines", "1", "-m", "trainers", *argv]
+    os.execv(sys.executable, command)
+
+
+def _ls(arguments: argparse.Namespace) -> None:
+    from trainers.families import variants
+    from trainers.recipe import load_recipe
+
+    for file in sorted(arguments.folder.rglob("*.yaml")):
+        for path in variants(file):
+            recipe = load_recipe(path)
+            print(
+                f"{path}\t{recipe.label}\t{recipe.objective.name}\t{recipe.backbone.pretrained or recipe.backbone.family}"
+            )
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from trainers.plan import as_data, plan
+    from trainers.recipe import load_recipe
+
+    planned = plan(
+        load_recipe(arguments.recipe), corpus=arguments.corpus, tokenizer_path=arguments.tokenizer,
+        probe_seconds=arguments.probe, rate=arguments.rate,
+    )  # fmt: skip
+    print(json.dumps(as_data(planned), indent=1) if arguments.json else "\n".join(planned.lines()))
+
+
+def _mixture(arguments: argparse.Namespace) -> None:
+    from harness.suites import ConfigError
+    from trainers.mixture import build
+    from trainers.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe)
+    if recipe.mixture.source != "sources":
+        raise ConfigError(
+            f"{arguments.recipe}: mixture.source is {recipe.mixture.source}, which is trained on as it is."
+        )
+    summary = build(recipe.mixture, arguments.out)
+    print(f"{arguments.out}: {summary['training_rows']:,} training rows")
+    for outcome, count in summary["rows"].items():
+        print(f"  {outcome}: {count:,}")
+
+
+def _xp3(arguments: argparse.Namespace) -> None:
+    from trainers.sources import rows_of
+    from trainers.xp3 import DataSet, Rules, build, merge
+
+    documents = [row for path in arguments.documents for _, row in rows_of(path)]
+    data = DataSet(arguments.dataset, arguments.config, arguments.split, arguments.language, documents)
+    rules = Rules(cap=arguments.cap, order=arguments.order, splits=(arguments.split,))
+    for path in build([data], arguments.templates, rules, arguments.out):
+        print(path)
+    if arguments.merge:
+        print(merge(arguments.out, arguments.language))
+
+
+def _contamination(arguments: argparse.Namespace) -> None:
+    from trainers.contamination import compare, items_of, write
+    from trainers.mixture import MIXTURE, records_of
+    from trainers.sources import rows_of
+
+    items = {name: text for path in arguments.items for name, text in items_of(path)}
+    groups: dict[str, list[str]] = {}
+    for name in items if arguments.parallel else ():
+        groups.setdefault(name.rpartition(":")[2], []).append(name)
+    if (arguments.mixture / MIXTURE).is_file():
+        rows = (
+            f"{r['inputs']} {r['context']} {r['targets']}" for batch in records_of(arguments.mixture) for r in batch
+        )
+    else:
+        rows = (f"{row['inputs']} {row['targets']}" for _, row in rows_of(arguments.mixture))
+    found = compare(items, rows, twins=list(groups.values()))
+    beside = arguments.mixture if arguments.mixture.is_dir() else arguments.mixture.parent
+    out = arguments.out or beside / "contamination.csv"
+    write(found, out)
+    print(f"{out}: {sum(f.clean for f in found.values()):,} of {len(found):,} items are clean")
+
+
+def _losses(arguments: argparse.Namespace) -> None:
+    from trainers.encode import encode
+    from trainers.losses import load, losses, write
+    from trainers.mixture import read_records
+
+    loaded = load(arguments.checkpoint)
+    records = read_records([arguments.records], arguments.limit)
+    template = loaded.record.template if loaded.record else "plain"
+    encoded = encode(records, loaded.tokenizer, template, 1_000_000)
+    found = losses(
+        loaded.network, encoded.examples, pad=loaded.tokenizer.pad_token_id, eos=loaded.tokenizer.eos_token_id
+    )
+    write(found, arguments.out)
+    mean = sum(loss.mean("output") for loss in found) / len(found)
+    print(f"{arguments.out}: {len(found):,} examples, mean output loss {mean:.4f} nats per token")
+
+
+def _bootstrap(arguments: argparse.Namespace) -> None:
+    from trainers.bootstrap import TASKS, Settings, bootstrap, openai_client, seed_tasks
+
+    settings = Settings(
+        arguments.model, base_url=arguments.base_url, wanted=arguments.wanted, budget=arguments.budget,
+        price_in=arguments.price_in, price_out=arguments.price_out, language=arguments.language,
+    )  # fmt: skip
+    made = bootstrap(seed_tasks(arguments.seeds), settings, arguments.out, openai_client(settings))
+    dropped = ", ".join(f"{reason}: {count}" for reason, count in sorted(made.dropped.items()))
+    print(
+        f"{arguments.out / TASKS}: {len(made.tasks)} tasks, {made.requests} requests, ${made.cost:.2f}; dropped {dropped or 'none'}"
+    )
+
+
+def _speed(arguments: argparse.Namespace) -> None:
+    from trainers.training_speed import logits_memory, measure, report
+
+    measured = [*measure(rows=arguments.rows, repeats=arguments.repeats), logits_memory()]
+    for one in measured:
+        print(f"{one.what}: {one.ratio:.3f} ({one.ours:,.2f} / {one.plain:,.2f}; {one.note})")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report(measured), indent=1) + "\n", encoding="utf-8")
