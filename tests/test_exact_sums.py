@@ -163,3 +163,58 @@ def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path):
             assert float((apart > 1e-5).float().mean()) < 0.01, name
         ids = [json.loads((folder / "checkpoint.json").read_text())["recipe_id"] for folder in (one, two)]
         assert ids[0] == ids[1]
+
+
+def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole_one(tokenizer, tmp_path):
+    from torch import distributed as dist
+    from torch.distributed.fsdp import fully_shard
+
+    from trainers.state import put_back, tensors_of, whole_weights
+
+    objective: Any = objective_of("causal", tokenizer, normalise="token")
+    plan = BatchPlan([len(e) for e in EXAMPLES], 8, 4, 0, 1)
+
+    def train(network, process: int, processes: int, optimiser, steps) -> None:
+        data = Steps(EXAMPLES, plan, objective, 5).deal(process, processes)
+        for step in steps:
+            total = sum(
+                divided(objective.loss_sums(network, part), data[step]["weights"]) for part in data[step]["parts"]
+            )
+            (total * processes).backward()  # type: ignore[union-attr, operator]
+            optimiser.step()
+            optimiser.zero_grad()
+
+    whole = decoder(tokenizer, "llama")
+    train(whole, 0, 1, torch.optim.AdamW(whole.parameters(), lr=1e-3), range(4))
+
+    def sharded(rank: int, port: int) -> None:
+        join_processes(rank, 2, port)
+        dist.init_process_group("gloo", rank=rank, world_size=2)
+        mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
+        networks = [decoder(tokenizer, "llama") for _ in range(2)]
+        for network in networks:
+            fully_shard(network.model, mesh=mesh)
+        first, second = (torch.optim.AdamW(network.parameters(), lr=1e-3) for network in networks)
+        train(networks[0], rank, 2, first, range(2))
+        tensors, groups = tensors_of(networks[0], first)
+        given: list = [tensors, groups]
+        dist.broadcast_object_list(given, 0)
+        from torch.distributed.checkpoint.state_dict import set_model_state_dict
+
+        from trainers.state import LOADED
+
+        weights = {k.removeprefix("model/"): v for k, v in given[0].items() if k.startswith("model/")}
+        set_model_state_dict(networks[1], weights, options=LOADED)
+        put_back(*given, networks[1], second)  # type: ignore[arg-type]
+        train(networks[1], rank, 2, second, range(2, 4))
+        found = whole_weights(networks[1])
+        if rank == 0:
+            torch.save(found, tmp_path / "weights.pt")
+        dist.barrier()
+
+    port = free_port()
+    assert [child.wait() for child in [Forked(sharded, rank, port) for rank in range(2)]] == [0, 0]
+    found = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert found.keys() == whole.state_dict().keys() and whole_weights(whole) is None
+    for name, tensor in whole.state_dict().items():
+        assert float(((found[name] - tensor).abs() > 1e-4).float().mean()) < 0.01, name  # four steps of 1e-3 each

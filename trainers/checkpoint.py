@@ -35,7 +35,7 @@ from trainers.objectives.length import LengthStage
 from trainers.packing import fill
 from trainers.recipe import Recipe
 from trainers.shards import TokenShards, tokenise
-from trainers.state import StateFolder
+from trainers.state import StateFolder, whole_weights
 from trainers.trainer import (
     ObjectiveModule,
     TrainingError,
@@ -90,8 +90,9 @@ def train_checkpoint(
     )  # fmt: skip
     state = PartialState()
     run.built.finish()
+    weights = whole_weights(run.built.network)
     if state.is_main_process:
-        _write(out, recipe, run.built, tokenizer, history, record, started)
+        _write(out, recipe, run.built, weights, tokenizer, history, record, started)
         shutil.rmtree(run.states.folder, ignore_errors=True)
     state.wait_for_everyone()
     return read_checkpoint(out)
@@ -234,15 +235,21 @@ def _final_loss(history: list[dict]) -> float:
     return sum(losses) / len(losses)
 
 
-def _write(out: Path, recipe: Recipe, built: Assembled, tokenizer, history, record: dict, started: float) -> None:
+def _write(
+    out: Path, recipe: Recipe, built: Assembled, weights: dict | None, tokenizer, history, record: dict, started: float
+) -> None:
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         if built.head is not None:
             save_file({k: v.contiguous() for k, v in built.head.state_dict().items()}, partial / LENGTH_HEAD_FILE)
-        built.network.to(dtype=torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16)
-        built.network.save_pretrained(partial)
+        dtype = torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16
+        if weights is None:
+            built.network.to(dtype=dtype)
+        else:
+            weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+        built.network.save_pretrained(partial, state_dict=weights)
         tokenizer.save_pretrained(partial)
         (partial / RECIPE_FILE).write_text(
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"

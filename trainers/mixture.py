@@ -1,6 +1,6 @@
 """A mixture: which records of which sources are trained on, how often, and why every other one is not.
 
-Two passes over the sources, one row in memory at a time: the first keeps some forty bytes a row (a digest and what
+Two passes over the sources, one row in memory at a time: the first keeps 23 bytes a row, 8 more for validation (a digest and what
 caps, shares and guards need), then `trainers.composition` decides, then the second writes the chosen records to Arrow
 shards and one line per row, kept or dropped with its reason, to manifest.parquet. mixture.json is written last.
 
@@ -34,7 +34,7 @@ MIXTURE = "mixture.json"
 ROWS = "manifest.parquet"
 OUTCOMES = ("kept", "validation", "held out", "no text", "shares text with evaluation", "duplicate", "cap", "share")
 KEPT, VALIDATION, HELD_OUT, NO_TEXT, OVERLAP, DUPLICATE, CAP, SHARE = range(len(OUTCOMES))
-SHARD_ROWS = 100_000
+SHARD_ROWS, CHUNK_ROWS = 100_000, 5_000  # rows a file; rows in memory
 
 
 def training_files(spec: MixtureSpec, corpus: Path | None) -> list[Path]:
@@ -99,8 +99,9 @@ class _Survey:
     def __init__(self, spec: MixtureSpec, guard):
         self.spec, self.guard = spec, guard
         self.digest, self.document = array("Q"), array("Q")
-        self.stratum, self.group, self.size, self.source = array("L"), array("L"), array("L"), array("H")
-        self.outcome, self.distance = array("B"), array("d")
+        self.stratum, self.group, self.size, self.source = array("I"), array("I"), array("I"), array("H")
+        self.outcome, self.distance = array("B"), array("f")
+        self.ratios = any(source.nearest_ratio is not None for source in spec.sources)
         self.strata, self.groups = _Names(), _Names()
         self.held_out = {name.lower() for name in spec.held_out}
 
@@ -110,8 +111,9 @@ class _Survey:
         digest = xxhash.xxh3_64_intdigest(text)
         self.digest.append(digest)
         self.size.append(len(text))
-        document = record.get("document") or record["inputs"]
-        self.document.append(xxhash.xxh3_64_intdigest(document.encode("utf-8", "surrogatepass")))
+        if self.spec.validation:
+            document = record.get("document") or record["inputs"]
+            self.document.append(xxhash.xxh3_64_intdigest(document.encode("utf-8", "surrogatepass")))
         get = record.get
         name = self.spec.sources[source].name
         self.stratum.append(
@@ -121,8 +123,9 @@ class _Survey:
             self.groups((get("dataset") or "", get("config") or "", get("split") or "", get("template") or ""))
         )
         self.outcome.append(self._first(record))
-        wanted = self.spec.sources[source].nearest_ratio
-        self.distance.append(abs(word_ratio(record) - wanted) if wanted is not None else 0.0)
+        if self.ratios:
+            wanted = self.spec.sources[source].nearest_ratio
+            self.distance.append(abs(word_ratio(record) - wanted) if wanted is not None else 0.0)
 
     def _first(self, record: Record) -> int:
         if self.held_out and any(held(str(record.get(key) or ""), self.held_out) for key in ("dataset", "task")):
@@ -163,12 +166,12 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
     for number, one in enumerate(spec.sources):
         if one.nearest_ratio is not None:
             open_ = np.flatnonzero((outcome == KEPT) & (source == number))
-            distance = np.frombuffer(survey.distance)[open_]
+            distance = np.frombuffer(survey.distance, dtype=np.float32)[open_]
             outcome[open_[rank_in_group(np.zeros(len(open_), dtype=int), distance) >= one.limit]] = CAP
     if spec.cap is not None:
         open_ = np.flatnonzero(outcome == KEPT)
-        group = np.frombuffer(survey.group, dtype=f"u{survey.group.itemsize}")[open_]
-        by = {"random": key, "shortest": np.frombuffer(survey.size, dtype=f"u{survey.size.itemsize}")}
+        group = np.frombuffer(survey.group, dtype=np.uint32)[open_]
+        by = {"random": key, "shortest": np.frombuffer(survey.size, dtype=np.uint32)}
         order = by[spec.cap_order][open_] if spec.cap_order in by else open_
         outcome[open_[rank_in_group(group, order) >= spec.cap]] = CAP
     if spec.validation:
@@ -177,7 +180,7 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
     taken = np.zeros(len(outcome), dtype=np.uint16)
     taken[outcome == VALIDATION] = 1
     open_ = np.flatnonzero(outcome == KEPT)
-    stratum = np.frombuffer(survey.stratum, dtype=f"u{survey.stratum.itemsize}")[open_].astype(np.int64)
+    stratum = np.frombuffer(survey.stratum, dtype=np.uint32)[open_]
     weight = _weights(spec, source[open_])
     rows = spec.records if spec.share is None else round(spec.share * float(weight.sum()))
     taken[open_] = copies(stratum, key[open_], weight, list(survey.strata.number), rows)
@@ -188,7 +191,7 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
 def _weights(spec: MixtureSpec, source_N: np.ndarray) -> np.ndarray:
     """Each row's weight: its source's, or what gives its source the portion asked for."""
     if spec.sources[0].portion is None:
-        return np.array([source.weight for source in spec.sources])[source_N]
+        return np.array([source.weight for source in spec.sources], dtype=np.float32)[source_N]
     portion = np.array([source.portion for source in spec.sources])
     count = np.bincount(source_N, minlength=len(portion))
     return (portion / portion[count > 0].sum() * len(source_N) / np.maximum(count, 1))[source_N]
@@ -276,7 +279,7 @@ def _write(spec: MixtureSpec, folder: Path, identity: str) -> dict[str, Any]:
 
 def _composition(survey: _Survey, taken: np.ndarray, outcome: np.ndarray) -> dict[str, dict[str, int]]:
     """Training rows by language, by task and by source."""
-    stratum = np.frombuffer(survey.stratum, dtype=f"u{survey.stratum.itemsize}")
+    stratum = np.frombuffer(survey.stratum, dtype=np.uint32)
     count = np.bincount(stratum, weights=np.where(outcome == KEPT, taken, 0), minlength=len(survey.strata.number))
     totals: dict[str, Counter] = {"language": Counter(), "task": Counter(), "source": Counter()}
     for (language, task, _, source), number in survey.strata.number.items():
@@ -291,28 +294,50 @@ class Shards:
     COLUMNS = ("inputs", "context", "targets", "history", "system", *ORIGIN)
 
     def __init__(self, folder: Path, stem: str):
-        self.folder, self.stem, self.paths, self.rows = folder, stem, [], []
+        import pyarrow as pa
+
+        self.folder, self.stem, self.paths = folder, stem, []
+        self.schema = pa.schema([(name, pa.large_string()) for name in self.COLUMNS] + [("copies", pa.uint16())])
+        self.columns: list[list] = [[] for _ in self.schema]
+        self.written, self.file, self.writer = 0, None, None
 
     def add(self, record: Record, times: int) -> None:
         """One record, to be seen `times` times."""
-        row = {name: record.get(name) or "" for name in self.COLUMNS}
-        row["history"] = orjson.dumps(record["history"]).decode() if record.get("history") else ""
-        self.rows.append(row | {"copies": times})
-        if len(self.rows) >= SHARD_ROWS:
+        history = record.get("history")
+        for column, name in zip(self.columns, self.COLUMNS, strict=False):
+            value = record.get(name) or ""
+            column.append(value if name != "history" else orjson.dumps(history).decode() if history else "")
+        self.columns[-1].append(times)
+        if len(self.columns[-1]) >= CHUNK_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        if not self.rows:
+        import pyarrow as pa
+
+        if not self.columns[-1]:
             return
-        path = self.folder / f"{self.stem}-{len(self.paths):05d}.arrow"
-        names = [(name, "string") for name in self.COLUMNS] + [("copies", "uint16")]
-        write_arrow(path, names, self.rows)
-        self.paths.append(path)
-        self.rows = []
+        if self.writer is None:
+            path = self.folder / f"{self.stem}-{len(self.paths):05d}.arrow"
+            self.paths.append(path)
+            self.file = pa.OSFile(str(path), "wb")
+            self.writer = pa.ipc.new_stream(self.file, self.schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(self.columns, self.schema, strict=True)]
+        self.writer.write_batch(pa.record_batch(arrays, schema=self.schema))
+        self.written += len(self.columns[-1])
+        self.columns = [[] for _ in self.schema]
+        if self.written >= SHARD_ROWS:
+            self._end()
+
+    def _end(self) -> None:
+        if self.writer is not None and self.file is not None:
+            self.writer.close()
+            self.file.close()
+        self.written, self.file, self.writer = 0, None, None
 
     def close(self) -> list[Path]:
         """The files written."""
         self._flush()
+        self._end()
         return self.paths
 
 
@@ -346,17 +371,6 @@ class Lines:
         """Write the rest."""
         self._flush()
         self.writer.close()
-
-
-def write_arrow(path: Path, columns: Sequence[tuple[str, str]], rows: Sequence[dict]) -> None:
-    """Rows as one Arrow stream file."""
-    import pyarrow as pa
-
-    types = {"string": pa.large_string(), "uint16": pa.uint16()}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns])
-    arrays = [pa.array([row[name] for row in rows], types[kind]) for name, kind in columns]
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), max_chunksize=10_000)
 
 
 def mapped(folder: Path, stem: str):

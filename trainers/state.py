@@ -94,6 +94,18 @@ def tensors_of(module: torch.nn.Module, optimizer) -> tuple[dict[str, torch.Tens
     return tensors, state.get("param_groups", [])
 
 
+def whole_weights(module: torch.nn.Module) -> dict[str, Any] | None:
+    """All weights of a sharded module on the first process (empty on the others), or None where nothing is sharded.
+
+    A collective call: every process makes it.
+    """
+    from torch.distributed.tensor import DTensor
+
+    if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
+        return None
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+
 def put_back(tensors: dict[str, torch.Tensor], groups: list[dict], module: torch.nn.Module, optimizer) -> None:
     """Load the moments and settings of `tensors_of` into an optimiser."""
     state: dict[str, dict[str, torch.Tensor]] = {}

@@ -65,6 +65,8 @@ class ObjectiveTrainer(Trainer):
 
     def __init__(self, module: ObjectiveModule, steps: Steps, states: StateFolder | None, **arguments):
         super().__init__(model=module, train_dataset=steps, **arguments)
+        if self.is_deepspeed_enabled:  # its engine holds weights and moments in pieces of its own
+            self.remove_callback(_Save)
         steps.deal(self.accelerator.process_index, self.accelerator.num_processes)
         self.states, self._returning = states, None
 
