@@ -86,6 +86,15 @@ def _xcopa_hub_file(subset: str, split: str) -> tuple[str, str]:
     return "cambridgeltl/xcopa", f"{subset}/{split}/0000.parquet"
 
 
+def _foreign(direction: str) -> str:
+    """The language of a direction that is not English."""
+    return next(language for language in direction.split("-") if language != "en")
+
+
+def _wmt14_file(direction: str, language: str) -> str:
+    return f"wmt14_{_foreign(direction)}_en/newstest2014.{language}.txt"
+
+
 def _superglue(task: str, title: str, rows: int, labels: tuple[int, ...]) -> Benchmark:
     return Benchmark(
         title=title, licence="see SuperGLUE's terms (research)", subsets=("en",), splits=("validation",),
@@ -219,13 +228,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         title="WMT14", licence="none stated; released for research", splits=("test",), subset_is="direction",
         subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"), columns={"source": str, "reference": str},
         rows=lambda subset, split: 2507 if "hi" in subset else 3003,
-        mirror_file=lambda subset, split: "wmt14_{0}_en/newstest2014.{1}.txt".format(
-            next(part for part in subset.split("-") if part != "en"), subset.split("-")[0]),
-        beside=lambda subset, split: ("wmt14_{0}_en/newstest2014.{1}.txt".format(
-            next(part for part in subset.split("-") if part != "en"), subset.split("-")[1]),),
-        parse=formats.parse_parallel,
-        hub_file=lambda subset, split: ("wmt/wmt14", "{}-en/test-00000-of-00001.parquet".format(
-            next(part for part in subset.split("-") if part != "en"))),
+        mirror_file=lambda subset, split: _wmt14_file(subset, subset.split("-")[0]),
+        beside=lambda subset, split: (_wmt14_file(subset, subset.split("-")[1]),), parse=formats.parse_parallel,
+        hub_file=lambda subset, split: ("wmt/wmt14", f"{_foreign(subset)}-en/test-00000-of-00001.parquet"),
         convert=formats.translation_from_hub,
     ),
     "gigaword": Benchmark(

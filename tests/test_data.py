@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from shared_files import REAL, needs_real
 from small_files import (
     STORY_LINES,
     XCOPA_ROWS,
@@ -27,9 +26,6 @@ from harness import data
 from harness.benchmarks import hub_place
 from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.mirror import DataError, token_spans
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
 
 
 @pytest.fixture

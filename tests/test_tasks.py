@@ -10,7 +10,6 @@ import pytest
 import yaml
 from lm_eval import evaluator
 from lm_eval.api.model import LM
-from lm_eval.models.dummy import DummyLM
 from small_files import CLASSIFICATION, GENERATION, write_corpus, write_mirror
 
 from harness import registration, sandbox
