@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import yaml
 from lm_eval import evaluator
 from lm_eval.api.model import LM
 from small_files import CLASSIFICATION, GENERATION, write_corpus, write_mirror
+from task_code import TASKS, task_utils
 
 from harness import registration, sandbox
 from harness.mirror import DataError
 
-TASKS = Path(__file__).resolve().parents[1] / "tasks"
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 GROUPS = ["mini_heldin", "mini_heldout", "xp3_heldout"]
 
 
@@ -261,40 +259,16 @@ def test_conventions_of_options(manager):
 # -- scores of the embedded suite
 
 
-def mini_utils():
-    spec = importlib.util.spec_from_file_location("mini_utils", TASKS / "mini" / "utils.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("answer", "target", "score"),
-    [
-        ("a b c", "a b c", 1.0),
-        ("c b a", "a b c", 1.0),  # a bag: order does not count
-        ("a a", "a b", 0.5),  # the second a is not in the target: precision 1/2, recall 1/2
-        ("a", "a b c", 0.5),  # precision 1, recall 1/3
-        ("", "a", 0.0),
-        ("x", "a", 0.0),
-        ("我看猫", "我看狗", 2 / 3),
-    ],
-)
-def test_token_f1(answer, target, score):
-    assert mini_utils().token_f1(answer, target) == pytest.approx(score)
-
-
 @pytest.mark.parametrize(
     ("answer", "share"),
     [("a b c", 0.0), ("a a b", 0.5), ("a a a", 1.0), ("a", 0.0), ("", 0.0), ("猫猫看", 0.5)],
 )
 def test_adjacent_repeat(answer, share):
-    assert mini_utils().adjacent_repeat(answer) == pytest.approx(share)
+    assert task_utils("mini").adjacent_repeat(answer) == pytest.approx(share)
 
 
 def test_exact_and_describe():
-    utils = mini_utils()
+    utils = task_utils("mini")
     assert utils.exact({"targets": "a b"}, [" a b\n"]) == {"exact_match": 1.0}
     assert utils.exact({"targets": "a b"}, ["a  b"]) == {"exact_match": 0.0}
     doc = {"targets": "red", "valid": ["red", "blue"]}
