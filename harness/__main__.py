@@ -19,6 +19,8 @@ EXAMPLES = """examples:
   python -m harness run --suite mini --system instruct_xmlr --seed 0
   python -m harness speed --suite mini
   python -m harness ls
+  python -m harness data
+  python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
   ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
 """
 
@@ -35,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
+    listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
+    listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
     speed = commands.add_parser(
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
@@ -136,6 +140,15 @@ def speed(arguments: argparse.Namespace) -> None:
         print(parts[name][1](suite, arguments.results))
 
 
+def list_data(arguments: argparse.Namespace) -> int:
+    """The `data` command; 1 if a checked mirror has changed files."""
+    from harness.data_report import check_report, sources_table
+
+    report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+    print(report)
+    return 0 if whole else 1
+
+
 def _calm() -> None:
     """Fewer words from the libraries; one thread where the caller says so."""
     import logging
@@ -155,6 +168,8 @@ def main() -> int:
             from harness.make import make
 
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
+        if arguments.command == "data":
+            return list_data(arguments)
         {"run": run, "speed": speed, "ls": lambda _: ls()}[arguments.command](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)

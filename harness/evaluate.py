@@ -59,7 +59,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
-        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction,
+        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=arguments.metadata,
     )  # fmt: skip
     records = runner.run(manager, tasks)
     if model.rank == 0:

@@ -16,6 +16,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.promptsource import digest_of_prompts
 from harness.records import (
     CheckpointRef,
     RecordError,
@@ -80,6 +81,7 @@ class Runner:
                 "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
                 "data": data_identity(task),
+                "prompts": digest_of_prompts(self.options.get("metadata")),
             }
         )
 

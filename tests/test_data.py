@@ -256,8 +256,9 @@ def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
 def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
     repositories = set()
     for spec in BENCHMARKS.values():
-        for subset in spec.subsets if spec.hub_file else ():
-            for split in spec.splits:
+        for subset in spec.subsets:
+            for split in spec.splits if spec.hub_file else ():
+                assert spec.hub_file is not None
                 repository, path = spec.hub_file(subset, split)
                 assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and path.endswith(".parquet")
                 repositories.add(repository)
@@ -268,7 +269,7 @@ def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
 def test_a_commit_that_is_not_pinned_must_be_named(hub):
     calls, answer = hub
     answer["rows"] = [{"premise": "a", "hypothesis": "b", "label": 0}] * 1000
-    settings = {"benchmark": "anli", "subset": "r1", "split": "dev"}
+    settings: Any = {"benchmark": "anli", "subset": "r1", "split": "dev"}
     with pytest.raises(DataError, match="ANLI: no commit of facebook/anli is pinned.*data_revisions"):
         data.load(**settings)
     assert calls == []

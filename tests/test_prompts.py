@@ -193,12 +193,14 @@ def test_the_real_files_of_the_five_prompts(monkeypatch, benchmark, language, su
     split = "test" if benchmark == "xwinograd" else "validation"
     subset = "fr" if benchmark == "xwinograd" else "zh"
     names = dict.fromkeys(PUBLISHED_NAMES[benchmark], {})
-    settings = {
+    settings: Any = {
         "prompts": f"promptsource:{REAL / 'promptsource'}",
         "prompts_language": language,
         "prompts_suffix": suffix,
     }
-    rows = data.load(benchmark=benchmark, subset=subset, split=split, templates=names, gold=gold, **settings)[split]
+    rows: Any = data.load(benchmark=benchmark, subset=subset, split=split, templates=names, gold=gold, **settings)[
+        split
+    ]
     plain = data.load(benchmark=benchmark, subset=subset, split=split)[split]
     assert rows.num_rows == 5 * plain.num_rows and set(rows["n_skipped"]) == {0}
     own = prompted_gold(benchmark)
