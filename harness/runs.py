@@ -213,13 +213,24 @@ def _check_whole(results: Path, samples: Path, count: int) -> None:
 
 
 def task_digest(manager, task: str) -> str:
-    """Digest of the YAML and Python files beside a task's own YAML (its includes and functions live there)."""
+    """Digest of the YAML and Python files beside a task's own YAML and beside the files that it includes."""
     entry = manager.task_index.get(task)
     path = getattr(entry, "yaml_path", None)
     if path is None:
         return "no file"
-    files = sorted(file for file in Path(path).parent.iterdir() if file.suffix in (".yaml", ".py"))
-    return digest_of({file.name: sha256_file(file) for file in files})
+    folders = {file.parent for file in _included(Path(path).resolve())}
+    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".yaml", ".py"))
+    return digest_of({f"{file.parent.name}/{file.name}": sha256_file(file) for file in files})
+
+
+def _included(path: Path) -> set[Path]:
+    """A YAML file and all that it includes, by themselves or by others."""
+    found = {path}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("include:"):
+            for name in line.removeprefix("include:").split("#")[0].strip().strip("[]").split(","):
+                found |= _included((path.parent / name.strip().strip("'\"")).resolve())
+    return found
 
 
 def sealed_run(folder: Path, identity: str) -> RunRecord | None:

@@ -266,6 +266,13 @@ def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
     assert all(commit is None or re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
 
 
+def test_no_benchmark_has_a_column_that_every_document_gets():
+    ours = {"id", "source", "language", "template", "inputs", "gold", "options", "n_skipped", "role", "samples"}
+    clashes = {name: ours & set(spec.columns) for name, spec in BENCHMARKS.items()}
+    prompted = ("inputs",)  # files that hold prompts call them so
+    assert all(set(found) <= set(prompted) for found in clashes.values())
+
+
 def test_a_commit_that_is_not_pinned_must_be_named(hub):
     calls, answer = hub
     answer["rows"] = [{"premise": "a", "hypothesis": "b", "label": 0}] * 1000

@@ -90,3 +90,20 @@ def test_new_columns_come_before_a_closing_pair():
         with_answers(rows, {"m": ["x"]})
     with pytest.raises(DataError, match="there is a column 'Prompt' already"):
         with_answers(rows, {"Prompt": ["x", "y"]})
+
+
+def test_the_identity_follows_includes(tmp_path):
+    from harness.registration import task_manager
+    from harness.runs import task_digest
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    base = tmp_path / "b" / "base.yaml"
+    base.write_text("output_type: generate_until\n")
+    (tmp_path / "a" / "middle.yaml").write_text("include: ../b/base.yaml  # far away\n")
+    (tmp_path / "a" / "mine.yaml").write_text("include: [middle.yaml]\ntask: mine\n")
+    manager = task_manager(["mini_nli"], [tmp_path])
+    first = task_digest(manager, "mine")
+    assert first == task_digest(manager, "mine")
+    base.write_text("output_type: multiple_choice\n")
+    assert task_digest(manager, "mine") != first
