@@ -172,13 +172,13 @@ def made_files(name: str, subset: str, split: str) -> dict[str, list[str] | tupl
         "xlsum": json_lines(SUMMARY),
         "mlsum": json_lines(SUMMARY),
     }
-    lines = known.get(name, [])
+    lines: list[str] | tuple[str, ...] = known.get(name, ())
     if name.startswith("bbh"):
         lines = [
             json.dumps({"canary": "x", "examples": [{"input": "Is it?\nOptions:\n(A) yes\n(B) no", "target": "(B)"}]})
         ]
         return {path: lines, beside[0]: COT.split("\n")}
-    return {path: lines, **dict.fromkeys(beside, lines)}
+    return {name: lines for name in (path, *beside)}
 
 
 def write_mirror(root: Path) -> Path:
