@@ -244,10 +244,10 @@ def sealed_run(folder: Path, identity: str) -> RunRecord | None:
 
 def data_identity(task: str) -> dict[str, str]:
     """Where a task's documents come from, as far as it is known without loading them."""
-    from harness import data
+    from harness import corpus, data
 
     if task.startswith("mini_"):
-        return {"corpus": sha256_file(data.corpus_folder() / "manifest.json")}
+        return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
     root = data.mirror_folder()
     return {"source": "hub" if root is None else f"mirror {root.name} {digest_of(str(root.resolve()), 8)}"}
 

@@ -14,9 +14,7 @@ from small_files import (
     STORY_LINES,
     XCOPA_ROWS,
     XNLI_LINES,
-    corpus_document,
     winograd_line,
-    write_corpus,
     write_file,
     write_manifest,
     write_mirror,
@@ -314,59 +312,6 @@ def test_a_hub_copy_that_is_not_as_published(hub):
     hub[1]["rows"] = [{"premise": "a", "hypothesis": "b"}]
     with pytest.raises(DataError, match="row 1: no column label"):
         xnli()
-
-
-# -- embedded corpus
-
-
-@pytest.fixture
-def corpus(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    return write_corpus(tmp_path)
-
-
-def test_corpus_documents(corpus):
-    dataset = data.load_corpus(evaluation="nli", pretrained="whatever", version=1.0)["test"]
-    assert dataset.num_rows == 4 and dataset[1] == corpus_document("nli", 1)
-
-
-def test_no_corpus_says_make_tables(monkeypatch, tmp_path):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    with pytest.raises(DataError, match="no manifest.json.*make tables.*ANYORDER_CORPUS=DIR"):
-        data.corpus("nli")
-
-
-def test_a_corpus_without_the_set(corpus):
-    with pytest.raises(DataError, match="has no eval/poetry.jsonl; it lists eval/copa.jsonl"):
-        data.corpus("poetry")
-
-
-def test_a_changed_or_damaged_corpus_is_refused(corpus):
-    path = corpus / "eval" / "nli.jsonl"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="nli.jsonl is not the file that manifest.json lists"):
-        data.corpus("nli")
-    path.unlink()
-    with pytest.raises(DataError, match="cannot read .*nli.jsonl"):
-        data.corpus("nli")
-    (corpus / "manifest.json").write_text('{"fil')
-    with pytest.raises(DataError, match="manifest.json is damaged"):
-        data.corpus("nli")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"gold": 1}, r"choices\[gold\] should be the target"),
-        ({"gold": 2}, r"choices\[gold\] should be the target"),
-        ({"inputs": ""}, "inputs should be texts"),
-        ({"valid": ["else"]}, "not among the valid answers"),
-    ],
-)
-def test_corpus_documents_are_checked(change, message):
-    document = {**corpus_document("nli", 1), **change}
-    with pytest.raises(DataError, match="here: .*" + message):
-        data._check_corpus_document(document, set(document), "here")
 
 
 # -- the real files, where they are at hand
