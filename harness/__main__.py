@@ -72,6 +72,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
     run.add_argument("--system_instruction", help="system text for the chat template")
+    run.add_argument(
+        "--confirm_run_unsafe_code", action="store_true", help="run model-written code even without a sandbox"
+    )
     run.add_argument("--output_path", type=Path, help="folder of runs (default: results/runs/MODEL)")
     run.add_argument("--suite", help="evaluate a suite's system instead: with --system and --seed")
     run.add_argument("--system", help="name of a system of the suite")

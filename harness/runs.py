@@ -311,8 +311,10 @@ def _natural(manager, name: str):
     return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
-def _shown(value: float) -> str:
-    """A share as per cent; anything else (a perplexity, a BLEU) as it is."""
+def _shown(value: float, metric: str) -> str:
+    """A share as per cent; anything else (a count, a perplexity, a BLEU) as it is."""
+    if metric.startswith("n_"):
+        return f"{value:.0f}"
     return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
 
 
@@ -325,7 +327,7 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             if metric.endswith("_stderr") or metric == "sample_len":
                 continue
             rows.append(
-                (record.task, metric, _shown(value), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
+                (record.task, metric, _shown(value, metric), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
             )  # fmt: skip
     by_task = {record.task: record for record in records}
     for group, leaves in groups.items():
@@ -342,7 +344,9 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
             if metric.endswith("_stderr") or len(values) < 2:
                 continue
-            rows.append((group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values)), "", "", "", ""))
+            rows.append(
+                (group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values), metric), "", "", "", "")
+            )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
