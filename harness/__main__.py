@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
-    speed.add_argument("--only", choices=("decoding", "scoring"), help="one of the two (default: what the suite has)")
+    speed.add_argument("--only", nargs="+", choices=("decoding", "traces", "scoring"),
+                       help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
     make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
@@ -126,12 +127,17 @@ def speed(arguments: argparse.Namespace) -> None:
     from harness.scoring_speed import measure_scoring
     from harness.speed import measure_suite
     from harness.suites import ConfigError, load_suite
+    from harness.traces import trace_suite
 
-    suite = load_suite(arguments.suite)
-    parts = {"decoding": (suite.speed, measure_suite), "scoring": (suite.scoring, measure_scoring)}
-    asked = [name for name, (plan, _) in parts.items() if plan is not None and arguments.only in (None, name)]
+    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "traces", "scoring")
+    parts = {
+        "decoding": (suite.speed, measure_suite),
+        "traces": (suite.traces, trace_suite),
+        "scoring": (suite.scoring, measure_scoring),
+    }
+    asked = [name for name, (plan, _) in parts.items() if plan is not None and name in only]
     if not asked:
-        raise ConfigError(f"suite {suite.name} has no {arguments.only or 'speed'} section: nothing to measure.")
+        raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")
     for name in asked:
         print(parts[name][1](suite, arguments.results))
 

@@ -68,6 +68,14 @@ class SpeedPlan(Frozen):
     modes: tuple[SpeedMode, ...] = ()
 
 
+class TracePlan(Frozen):
+    """Decoding traces: which speed modes of masked systems are followed pass by pass, on how many items of a task."""
+
+    task: str = "mini_retell"
+    items: int = Field(default=4, ge=1)
+    modes: tuple[str, ...] = Field(min_length=1)
+
+
 class ScoringGroup(Frozen):
     """Questions of one kind for the scoring benchmark: items of tasks whose targets have min … max tokens.
 
@@ -115,6 +123,7 @@ class Suite(Frozen):
     systems: tuple[System, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None
+    traces: TracePlan | None = None
     scoring: ScoringPlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
@@ -139,6 +148,14 @@ class Suite(Frozen):
         for key, name in asked:
             if name not in known:
                 raise ValueError(f"{key}: unknown system '{name}'; known: {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _traced_modes_exist(self) -> Suite:
+        known = [mode.name for mode in (self.speed.modes if self.speed else ())]
+        for name in self.traces.modes if self.traces else ():
+            if name not in known:
+                raise ValueError("traces.modes: " + unknown("speed mode", name, known))
         return self
 
     def system(self, name: str) -> System:

@@ -64,6 +64,15 @@ def test_speed_rows_count_generated_tokens(made):
     assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
 
 
+def test_traces_end_with_the_answer(made):
+    lines = [json.loads(line) for line in (SMOKE / "speed" / "traces.jsonl").open(encoding="utf-8")]
+    assert [line["mode"] for line in lines] == ["xmlr_4", "xmlr_4", "diffusion_10", "diffusion_10"]
+    for line in lines:
+        last = line["passes"][-1]
+        assert {place["state"] for place in last} <= {"written", "held"}
+        assert line["answer"] in "".join(place["token"] for place in last) and not line["oracle_length"]
+
+
 def test_the_scoring_benchmark_counts_rows_and_errors(made):
     rows = list(csv.DictReader((SMOKE / "speed" / "scoring.csv").open(encoding="utf-8")))
     by = {(row["group"], row["method"]): row for row in rows}

@@ -309,19 +309,23 @@ class MaskedLM(LM):
                 f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
             )
         prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
-        oracle = self._reference_length(request) if settings.length == "oracle" else None
+        oracle = self._oracle_length(request) if settings.length == "oracle" else None
         self.tally.oracle_length = self.tally.oracle_length or oracle is not None
         self.tally.settings = asdict(settings)
         return _Job(tuple(prompt), settings, until, oracle, name)
 
-    def _reference_length(self, request: Instance) -> int:
+    def reference_length(self, reference: str) -> int:
+        """Tokens of a reference answer, as it would stand behind its prompt."""
+        return len(self._ids(" " + reference))
+
+    def _oracle_length(self, request: Instance) -> int:
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
         doc = request.doc or {}
         if not isinstance(doc.get("targets"), str):
             raise ValueError(
                 f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
             )
-        return len(self._ids(" " + doc["targets"]))
+        return self.reference_length(doc["targets"])
 
     def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
         tokens = self.decode_tokens(
