@@ -7,11 +7,12 @@ Shapes: B rows, H heads, P prompt tokens, W width of a head, T tokens of the ans
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from harness.canvas import Canvas
+from harness.canvas import Canvas, Layout, SpecialIds
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,23 @@ class LayerCache:
         return PromptStates(tuple(self.keys[n] for n in layers), tuple(self.values[n] for n in layers), attend_BP)
 
 
-def answer_only(canvas: Canvas, memory: PromptStates) -> AnswerCanvas:
-    """The canvas without its prompt: everything from the first token after it, positions unchanged."""
-    first_B1 = canvas.prompt_BT.sum(1, keepdim=True)
-    width = int((canvas.attend_BT.sum(1, keepdim=True) - first_B1).max())
-    index_BT = first_B1 + torch.arange(width, device=first_B1.device)
-    inside_BT = index_BT < canvas.tokens_BT.shape[1]
-    index_BT = index_BT.clamp(max=canvas.tokens_BT.shape[1] - 1)
-    parts = {field.name: getattr(canvas, field.name).gather(1, index_BT) for field in fields(canvas)}
-    for name in ("target_BT", "eos_BT", "attend_BT"):
-        parts[name] = parts[name] & inside_BT
-    return AnswerCanvas(**parts, memory=memory)
+def answer_canvas(
+    layout: Layout, targets: Sequence[Sequence[int]], memory: PromptStates, ids: SpecialIds
+) -> AnswerCanvas:
+    """What `layout.pack` makes of prompts and targets, from the first token behind the prompt on; positions unchanged."""
+    width, device = max(map(len, targets)) + 2, memory.attend_BP.device
+    rows = [[ids.bos, *target, ids.eos] + [ids.pad] * (width - 2 - len(target)) for target in targets]
+    end_B1 = torch.tensor([[1 + len(target)] for target in targets], device=device)
+    index_1T = torch.arange(width, device=device).unsqueeze(0)
+    attend_BT = index_1T <= end_B1
+    behind = layout.target_position
+    first = memory.attend_BP.sum(1, keepdim=True) if behind is None else behind
+    return AnswerCanvas(
+        tokens_BT=torch.tensor(rows, device=device),
+        target_BT=(index_1T >= 1) & (index_1T < end_B1),
+        eos_BT=index_1T == end_B1,
+        attend_BT=attend_BT,
+        prompt_BT=torch.zeros_like(attend_BT),
+        positions_BT=(index_1T + first) * attend_BT,
+        memory=memory,
+    )

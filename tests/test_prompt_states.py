@@ -10,7 +10,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
 from harness.decoders import DECODERS
 from harness.lengths import make_length_head
-from harness.prompt_states import answer_only
+from harness.prompt_states import answer_canvas
 
 PROMPTS = [[20, 21, 22], [40] * 30, [50, 51, 52, 53, 54]]
 
@@ -29,11 +29,16 @@ def isolated(tokenizer, family="xlm-roberta-xl", target_position=0):
 def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, target_position):
     backbone = isolated(tokenizer, family, target_position)
     assert backbone.remembers
-    canvas = backbone.layout.pack([(p, [60 + i] * n) for i, (p, n) in enumerate(zip(PROMPTS, (4, 9, 6), strict=True))],
-                                  backbone.ids)  # fmt: skip
+    targets = [[60 + i] * n for i, n in enumerate((4, 9, 6))]
+    canvas = backbone.layout.pack(list(zip(PROMPTS, targets, strict=True)), backbone.ids)
     _, memory = backbone.read_prompts(backbone.layout.prompt_only(PROMPTS, backbone.ids))
-    answer = answer_only(canvas, memory)
+    answer = answer_canvas(backbone.layout, targets, memory, backbone.ids)
     assert answer.tokens_BT.shape[1] == 1 + 9 + 1 and not answer.prompt_BT.any()
+    for name in ("tokens_BT", "target_BT", "eos_BT", "positions_BT"):
+        for row, prompt in enumerate(PROMPTS):
+            start, end = len(prompt) + 2, len(prompt) + 4 + len(targets[row])
+            whole = getattr(canvas, name)[row, start:end]
+            assert whole.equal(getattr(answer, name)[row, : end - start]), name
     for rows in (torch.arange(3), torch.tensor([2, 0])):
         whole, part = canvas.select(rows), answer.select(rows)
         full, cached = backbone.hidden(whole)[whole.target_BT], backbone.hidden(part)[part.target_BT]

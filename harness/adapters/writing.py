@@ -15,10 +15,10 @@ import torch
 from harness.adapters.settings import MaskedSettings
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.decoders import get_decoder
+from harness.decoders import Decoded, get_decoder
 from harness.decoders.length import beam_scores, predicted_lengths
-from harness.decoders.sampling import sampler_of
-from harness.prompt_states import PromptStates, answer_only
+from harness.decoders.sampling import Sampler, sampler_of
+from harness.prompt_states import PromptStates, answer_canvas
 from harness.rows import ScoringError
 
 Prompts = Sequence[Sequence[int]]
@@ -49,23 +49,20 @@ def write(
     memory, lengths = _read(backbone, prompts, settings, oracle)
     owner = [row for row, options in enumerate(lengths) for _ in options]
     flat = [n for options in lengths for n in options]
-    canvas = _canvas(backbone, [prompts[row] for row in owner], flat, settings)
-    if memory is not None:
-        canvas = answer_only(canvas, memory[torch.tensor(owner, device=backbone.device)])
-    rng = sampler_of(
-        settings.temperature, settings.top_p, settings.seed,
-        [f"{names[row]}/{n}" for row, n in zip(owner, flat, strict=True)],
-    )  # fmt: skip
+    if memory is not None and len(owner) > len(prompts):
+        memory = memory[torch.tensor(owner, device=backbone.device)]
+    canvas = _canvas(backbone, [prompts[row] for row in owner], flat, settings, memory)
+    rng = _sampler(settings, [f"{names[row]}/{n}" for row, n in zip(owner, flat, strict=True)])
     decoded = get_decoder(settings.decoder)(backbone, canvas, settings.steps, rng, **settings.of_decoder())
-    length_B = torch.tensor(flat, device=backbone.device)
-    scores = beam_scores(settings.beam_score, (decoded.logprob_BT * canvas.target_BT).sum(1), length_B).tolist()
-    best: dict[int, int] = {}
-    for candidate, row in enumerate(owner):
-        if row not in best or scores[candidate] > scores[best[row]]:
-            best[row] = candidate
+    best = _best(decoded, canvas, owner, settings.beam_score)
     rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
-    tokens = [_ended(rows[best[row]], backbone.ids.eos) for row in range(len(prompts))]
+    tokens = [_ended(rows[candidate], backbone.ids.eos) for candidate in best]
     return Written(tokens, int(decoded.forward_passes_B.sum()))
+
+
+def _sampler(settings: MaskedSettings, names: Sequence[str]) -> Sampler:
+    """What answers are drawn with; nothing is hashed where nothing is drawn."""
+    return sampler_of(settings.temperature, settings.top_p, settings.seed, names if settings.drawn else ())
 
 
 def _read(
@@ -90,7 +87,26 @@ def _read(
     return memory, [[longest]] * len(prompts)
 
 
-def _canvas(backbone: MaskedBackbone, prompts: Prompts, lengths: Sequence[int], settings: MaskedSettings) -> Canvas:
+def _best(decoded: Decoded, canvas: Canvas, owner: Sequence[int], rule: str) -> list[int]:
+    """The best candidate of each prompt, as an index of the decoded rows (ties: the more probable length)."""
+    if len(owner) == len(set(owner)):
+        return list(range(len(owner)))
+    total_B = (decoded.logprob_BT * canvas.target_BT).sum(1)
+    scores = beam_scores(rule, total_B, canvas.target_BT.sum(1)).tolist()
+    best: dict[int, int] = {}
+    for candidate, row in enumerate(owner):
+        if row not in best or scores[candidate] > scores[best[row]]:
+            best[row] = candidate
+    return [best[row] for row in sorted(best)]
+
+
+def _canvas(
+    backbone: MaskedBackbone,
+    prompts: Prompts,
+    lengths: Sequence[int],
+    settings: MaskedSettings,
+    memory: PromptStates | None,
+) -> Canvas:
     layout = backbone.layout
     for prompt, n in zip(prompts, lengths, strict=True):
         if n > layout.target_room(backbone.max_length) or len(prompt) + n + layout.overhead > backbone.max_length:
@@ -99,8 +115,11 @@ def _canvas(backbone: MaskedBackbone, prompts: Prompts, lengths: Sequence[int], 
                 f"{backbone.max_length} positions, {layout.overhead} of them for special tokens; shorten the prompt "
                 f"or lower max_gen_toks={settings.max_gen_toks}."
             )
-    pairs = [(list(p), [backbone.ids.mask] * n) for p, n in zip(prompts, lengths, strict=True)]
-    canvas = layout.pack(pairs, backbone.ids).to(backbone.device)
+    targets = [[backbone.ids.mask] * n for n in lengths]
+    if memory is None:
+        canvas = layout.pack(list(zip(prompts, targets, strict=True)), backbone.ids).to(backbone.device)
+    else:
+        canvas = answer_canvas(layout, targets, memory, backbone.ids)
     return canvas.without_eos() if settings.length == "eos" else canvas
 
 
