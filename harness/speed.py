@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from harness.adapters.settings import MaskedSettings
 from harness.evaluate import load_model, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
@@ -27,7 +28,7 @@ from harness.suites import ConfigError, SpeedMode, SpeedPlan, Suite
 COLUMNS = (
     "suite", "mode", "system", "seed", "label", "batch_size", "repeats", "items", "generated_tokens",
     "tokens_per_second_median", "tokens_per_second_min", "tokens_per_second_max", "latency_ms_median",
-    "forward_passes_per_item", "quality_exact_match", "quality_token_f1", "peak_memory_mib", "oracle_length", "device",
+    "forward_passes_per_item", "quality_exact_match", "quality_token_f1", "peak_memory_mib", "approximate", "device",
 )  # fmt: skip
 Answers = tuple[list[list[int]], float]  # token ids per item, forward passes per item
 
@@ -74,8 +75,10 @@ def measure_suite(suite: Suite, results: Path) -> str:
 def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[dict], task) -> dict:
     """One mode at one batch size; at batch 1 a quarter of the items, as each takes as long as a whole batch."""
     docs = docs if size > 1 else docs[: max(1, len(docs) // 4)]
-    prompts = [model.tokenizer(task.doc_to_text(doc), add_special_tokens=False)["input_ids"] for doc in docs]
-    answer = answering(model, mode, plan_length=_longest(task))
+    texts = few_shot(list(task.test_docs()), task, mode.shots)[: len(docs)]
+    prompts = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    settings = settings_of(model, mode, longest=longest_answer(task))
+    answer = answering(model, settings, longest=longest_answer(task))
     batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -89,8 +92,8 @@ def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[
         seconds = time.perf_counter() - clock
         rates.append(sum(map(len, answers)) / seconds)
         latencies.append(1000 * seconds / len(batches))
-    texts = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
-    scores = [task.process_results(doc, [text]) for doc, text in zip(docs, texts, strict=True)]
+    written = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+    scores = [task.process_results(doc, [text]) for doc, text in zip(docs, written, strict=True)]
     return {
         "batch_size": size, "repeats": plan.repeats, "items": len(docs), "generated_tokens": sum(map(len, answers)),
         "tokens_per_second_median": round(statistics.median(rates), 2), "tokens_per_second_min": round(min(rates), 2),
@@ -98,21 +101,41 @@ def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[
         "forward_passes_per_item": round(passes, 3), "quality_exact_match": _mean(scores, "exact_match"),
         "quality_token_f1": _mean(scores, "token_f1"),
         "peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if torch.cuda.is_available() else "",
-        "oracle_length": False, "device": device_name(),
+        "approximate": settings is not None and settings.block_cache != "off", "device": device_name(),
     }  # fmt: skip
 
 
-def answering(model, mode: SpeedMode, plan_length: int) -> Callable[[list[list[int]]], Answers]:
-    """A function from a batch of prompts to (answer tokens, forward passes per item)."""
+def few_shot(docs: Sequence[dict], task, shots: int) -> list[str]:
+    """Each document's prompt behind the `shots` documents that follow it (cyclic) with their answers, one per line."""
+    examples = [f"{task.doc_to_text(doc)} {str(task.doc_to_target(doc)).strip()}\n" for doc in docs]
+    return [
+        "".join(examples[(index + 1 + n) % len(docs)] for n in range(shots)) + task.doc_to_text(doc)
+        for index, doc in enumerate(docs)
+    ]
+
+
+def settings_of(model, mode: SpeedMode, longest: int) -> MaskedSettings | None:
+    """The settings that a mode decodes with; None for an autoregressive system.
+
+    Raises:
+        ConfigError: settings for an autoregressive system, or the reference's length, which no user has.
+    """
     if not hasattr(model, "decode_tokens"):
         if mode.settings:
             raise ConfigError(f"speed.modes.{mode.name}: an autoregressive system has no decoder settings.")
-        return lambda prompts: _generate(model, prompts, plan_length)
-    settings = model.asked.changed({**mode.settings, "max_gen_toks": plan_length})
+        return None
+    settings = model.asked.changed({**mode.settings, "max_gen_toks": longest})
     if settings.length == "oracle":
         raise ConfigError(
             f"speed.modes.{mode.name}: speed is measured with a system's own lengths; take length=predicted or fixed."
         )
+    return settings
+
+
+def answering(model, settings: MaskedSettings | None, longest: int) -> Callable[[list[list[int]]], Answers]:
+    """A function from a batch of prompts to (answer tokens, forward passes per item)."""
+    if settings is None:
+        return lambda prompts: _generate(model, prompts, longest)
 
     def decode(prompts: list[list[int]]) -> Answers:
         model.tally.forward_passes = 0
@@ -151,7 +174,8 @@ def _all(answer: Callable[[list[list[int]]], Answers], batches: Sequence[list[li
     return tokens, passes / len(tokens)
 
 
-def _longest(task) -> int:
+def longest_answer(task) -> int:
+    """Most tokens that a task lets an answer have."""
     return int((task.config.generation_kwargs or {}).get("max_gen_toks", 64))
 
 

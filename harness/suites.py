@@ -50,11 +50,12 @@ class Evaluation(Frozen):
 
 
 class SpeedMode(Frozen):
-    """One row of the quality-speed table: a system with decoder settings."""
+    """One row of the quality-speed table: a system with decoder settings, prompts with `shots` answered examples."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     system: str
     label: str
+    shots: int = Field(default=0, ge=0)
     settings: dict[str, Setting] = {}
 
 

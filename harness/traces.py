@@ -6,7 +6,6 @@
     task, doc_id                the document
     prompt, reference, answer   texts; the answer is what the decoder wrote (model text: escape it)
     decoder, settings           name, and the mode's adapter settings as given by the suite
-    oracle_length               whether the answer got the reference's length
     passes                      list, one entry per forward pass over the answer, in order; each is a list with one
                                 entry per place of the answer, from the left: {"token", "probability", "state"}
 
@@ -39,6 +38,7 @@ from harness.canvas import Canvas
 from harness.evaluate import load_model, use_embedded_corpus
 from harness.records import write_atomically
 from harness.registration import task_manager
+from harness.speed import longest_answer, settings_of
 from harness.suites import ConfigError, SpeedMode, Suite
 
 TRACES_FILE = Path("speed") / "traces.jsonl"
@@ -87,7 +87,7 @@ class Watched:
 
 
 def trace(
-    backbone: MaskedBackbone, prompt: Sequence[int], settings: MaskedSettings, oracle: int | None, name: str
+    backbone: MaskedBackbone, prompt: Sequence[int], settings: MaskedSettings, name: str
 ) -> tuple[list[int], list[list[Place]]]:
     """The answer's tokens to one prompt and, per forward pass, the state of its places.
 
@@ -97,7 +97,7 @@ def trace(
     if settings.length_beam > 1:
         raise ValueError(f"length_beam={settings.length_beam}: a trace follows one answer; take length_beam=1.")
     watched = Watched(backbone)
-    (tokens,) = write(cast(MaskedBackbone, watched), [prompt], settings, [oracle], [name]).tokens
+    (tokens,) = write(cast(MaskedBackbone, watched), [prompt], settings, [None], [name]).tokens
     canvases = [*watched.before, [*tokens, backbone.ids.eos]]
     shown = min(map(len, canvases))
     passes, written = [], {}
@@ -149,14 +149,12 @@ def trace_suite(suite: Suite, results: Path) -> str:
 
 
 def _line(suite: Suite, mode: SpeedMode, model, task, name: str, doc_id: int, doc: dict) -> dict[str, Any]:
-    if not hasattr(model, "decode_tokens"):
+    settings = settings_of(model, mode, longest_answer(task))
+    if settings is None:
         raise ConfigError(f"traces.modes: {mode.name} is autoregressive; only masked systems fill canvases.")
-    limit = int((task.config.generation_kwargs or {}).get("max_gen_toks", model.asked.max_gen_toks))
-    settings = model.asked.changed({**mode.settings, "max_gen_toks": limit})
     text, reference = task.doc_to_text(doc), str(task.doc_to_target(doc))
-    oracle = model.reference_length(reference) if settings.length == "oracle" else None
     prompt = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    tokens, passes = trace(model.backbone, prompt, settings, oracle, f"{name}/{doc_id}/0")
+    tokens, passes = trace(model.backbone, prompt, settings, f"{name}/{doc_id}/0")
 
     def shown(place: Place) -> dict[str, Any]:
         token = None if place.token is None else model.tokenizer.decode([place.token])
@@ -167,6 +165,6 @@ def _line(suite: Suite, mode: SpeedMode, model, task, name: str, doc_id: int, do
         "mode": mode.name, "label": mode.label, "system": mode.system, "seed": suite.seeds[0], "task": name,
         "doc_id": doc_id, "prompt": text, "reference": reference.strip(),
         "answer": model.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-        "decoder": settings.decoder, "settings": dict(mode.settings), "oracle_length": oracle is not None,
+        "decoder": settings.decoder, "settings": dict(mode.settings),
         "passes": [[shown(place) for place in places] for places in passes],
     }  # fmt: skip

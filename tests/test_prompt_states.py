@@ -31,7 +31,7 @@ def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, targe
     assert backbone.remembers
     targets = [[60 + i] * n for i, n in enumerate((4, 9, 6))]
     canvas = backbone.layout.pack(list(zip(PROMPTS, targets, strict=True)), backbone.ids)
-    _, memory = backbone.read_prompts(backbone.layout.prompt_only(PROMPTS, backbone.ids))
+    _, memory = backbone.hidden_and_states(backbone.layout.prompt_only(PROMPTS, backbone.ids))
     answer = answer_canvas(backbone.layout, targets, memory, backbone.ids)
     assert answer.tokens_BT.shape[1] == 1 + 9 + 1 and not answer.prompt_BT.any()
     for name in ("tokens_BT", "target_BT", "eos_BT", "positions_BT"):
@@ -49,7 +49,7 @@ def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, targe
 def test_a_prompt_alone_has_the_states_the_length_head_reads(tokenizer):
     backbone = isolated(tokenizer)
     canvas = backbone.layout.prompt_only(PROMPTS, backbone.ids)
-    hidden, _ = backbone.read_prompts(canvas)
+    hidden, _ = backbone.hidden_and_states(canvas)
     assert torch.allclose(hidden[canvas.attend_BT], backbone.hidden(canvas)[canvas.attend_BT], atol=1e-5)
 
 

@@ -19,7 +19,7 @@ PROMPT = [20, 21, 22]
 def test_states_and_probabilities_by_hand():
     backbone = cast(MaskedBackbone, GivenBackbone(sure(0.5, 0.9, 0.7)))
     settings = MaskedSettings(decoder="confidence", length="fixed", max_gen_toks=3, steps=3)
-    tokens, passes = trace(backbone, [4, 5], settings, None, "a")
+    tokens, passes = trace(backbone, [4, 5], settings, "a")
     shown = [[(place.state, round(place.probability or 0, 4)) for place in places] for places in passes]
     assert tokens == [4, 4, 4] and all(place.token == 4 for places in passes for place in places)
     assert shown == [
@@ -31,7 +31,7 @@ def test_states_and_probabilities_by_hand():
 
 def test_places_that_were_not_asked_for_are_unknown():
     backbone = cast(MaskedBackbone, GivenBackbone(sure(0.5, 0.9, 0.7)))
-    _, passes = trace(backbone, [4], MaskedSettings(decoder="left_to_right", length="fixed", max_gen_toks=3), None, "a")
+    _, passes = trace(backbone, [4], MaskedSettings(decoder="left_to_right", length="fixed", max_gen_toks=3), "a")
     assert passes[0][1:] == [Place(None, None, "hidden")] * 2 and passes[2][0].state == "held"
 
 
@@ -40,7 +40,7 @@ def test_places_that_were_not_asked_for_are_unknown():
 def test_a_traced_answer_is_the_untraced_one_and_its_last_pass_shows_it(backbone, decoder, temperature):
     settings = MaskedSettings(decoder=decoder, length="fixed", max_gen_toks=9, steps=5, temperature=temperature)
     plain = write(backbone, [PROMPT], settings, [None], ["a"])
-    tokens, passes = trace(backbone, PROMPT, settings, None, "a")
+    tokens, passes = trace(backbone, PROMPT, settings, "a")
     assert tokens == plain.tokens[0] and len(passes) == plain.forward_passes
     assert [place.token for place in passes[-1]][: len(tokens)] == tokens
     assert {place.state for place in passes[-1]} <= {"written", "held"}
@@ -50,7 +50,7 @@ def test_a_traced_answer_is_the_untraced_one_and_its_last_pass_shows_it(backbone
 def test_re_masking_shows_as_the_schedule_says(backbone):
     for seed in range(5):
         settings = MaskedSettings(length="fixed", max_gen_toks=9, steps=4)
-        tokens, passes = trace(backbone, [30 + seed, 60], settings, None, "a")
+        tokens, passes = trace(backbone, [30 + seed, 60], settings, "a")
         if len(tokens) == 9:  # an answer that ends early shows fewer places
             assert [sum(p.state in ("hidden", "taken_back") for p in places) for places in passes] == [6, 4, 2, 0]
             taken = [
@@ -67,7 +67,7 @@ def test_re_masking_shows_as_the_schedule_says(backbone):
 
 def test_several_candidates_are_refused(backbone):
     with pytest.raises(ValueError, match="length_beam=2: a trace follows one answer"):
-        trace(backbone, PROMPT, MaskedSettings(length_beam=2), None, "a")
+        trace(backbone, PROMPT, MaskedSettings(length_beam=2), "a")
 
 
 def test_a_suite_without_traces_or_with_an_unknown_mode_says_so(tmp_path):

@@ -34,9 +34,10 @@ class MaskedSettings:
     length_term: add log p(length | prompt) where the checkpoint has a length head (a target of known length is
     otherwise scored as if its length had been given).
     Writing. decoder, steps: how answers are written and in how many passes; schedule, condition: of reparameterized;
-    floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used);
+    floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used); block_cache: of
+    confidence, off | prefix | dual, an approximation for models whose prompt sees the answer;
     temperature, top_p: drawn tokens instead of the most probable ones; length: predicted | oracle | fixed | eos;
-    length_beam: candidates decoded per item, the best by beam_score wins; max_gen_toks: longest answer;
+    length_beam: candidates decoded per item, the best by beam_score (content_mean | row_mean | scorer) wins; max_gen_toks: longest answer;
     prompt_cache: auto (the prompt is read once where that is exact) | off.
     seed: of sampled masks and tokens.
     """
@@ -57,6 +58,7 @@ class MaskedSettings:
     block_length: int = 0
     threshold: float = 0.0
     factor: float = 0.0
+    block_cache: str = "off"
     temperature: float = 0.0
     top_p: float = 1.0
     beam_score: str = "content_mean"
@@ -81,7 +83,9 @@ class MaskedSettings:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
         if not (0 < self.top_p <= 1 or (self.top_p == 0 and not self.temperature)):  # tasks pair 0 with greedy decoding
             raise ValueError(f"top_p={self.top_p}: a probability above 0, at most 1 (1 = all tokens).")
-        check_confidence(self.rule, self.block_length, self.threshold, self.factor)
+        check_confidence(self.rule, self.block_length, self.threshold, self.factor, self.block_cache)
+        if self.block_cache != "off" and self.decoder != "confidence":
+            raise ValueError(f"block_cache={self.block_cache} belongs to decoder=confidence, not {self.decoder}.")
         self._check_blocks()
 
     def _check_blocks(self) -> None:

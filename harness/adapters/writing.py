@@ -2,7 +2,8 @@
 
 1. Read the prompts once where that is exact (prompt-isolated layout), else with every pass.
 2. Choose the answer's length(s) by the policy; every candidate is one row of a canvas.
-3. Decode all rows in one batch; keep the best candidate of each prompt.
+3. Decode all rows in one batch; keep the best candidate of each prompt: by the log-probabilities of its tokens when they
+   were accepted, or by the adapter's scorer.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 from harness.adapters.settings import MaskedSettings
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.decoders import Decoded, get_decoder
-from harness.decoders.length import beam_scores, predicted_lengths
+from harness.decoders import get_decoder
+from harness.decoders.length import beam_scores, length_logprobs, predicted_lengths
 from harness.decoders.sampling import Sampler, sampler_of
 from harness.prompt_states import PromptStates, answer_canvas
-from harness.rows import ScoringError
+from harness.rows import RowEngine, ScoringError
+from harness.scorers import Item
 
 Prompts = Sequence[Sequence[int]]
 
@@ -54,10 +56,42 @@ def write(
     canvas = _canvas(backbone, [prompts[row] for row in owner], flat, settings, memory)
     rng = _sampler(settings, [f"{names[row]}/{n}" for row, n in zip(owner, flat, strict=True)])
     decoded = get_decoder(settings.decoder)(backbone, canvas, settings.steps, rng, **settings.of_decoder())
-    best = _best(decoded, canvas, owner, settings.beam_score)
     rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
-    tokens = [_ended(rows[candidate], backbone.ids.eos) for candidate in best]
-    return Written(tokens, int(decoded.forward_passes_B.sum()))
+    best, passes = range(len(owner)), int(decoded.forward_passes_B.sum())
+    if len(owner) > len(prompts):
+        if settings.beam_score == "scorer":
+            scores, more = _rescored(backbone, [prompts[row] for row in owner], rows, settings)
+            passes += more
+        else:
+            total_B = (decoded.logprob_BT * canvas.target_BT).sum(1)
+            scores = beam_scores(settings.beam_score, total_B, canvas.target_BT.sum(1)).tolist()
+        best = _best(scores, owner)
+    return Written([_ended(rows[candidate], backbone.ids.eos) for candidate in best], passes)
+
+
+def _best(scores: Sequence[float], owner: Sequence[int]) -> list[int]:
+    """The best candidate of each prompt, as an index of the decoded rows (ties: the more probable length)."""
+    best: dict[int, int] = {}
+    for candidate, row in enumerate(owner):
+        if row not in best or scores[candidate] > scores[best[row]]:
+            best[row] = candidate
+    return [best[row] for row in sorted(best)]
+
+
+def _rescored(
+    backbone: MaskedBackbone, prompts: Prompts, candidates: Prompts, settings: MaskedSettings
+) -> tuple[list[float], int]:
+    """log p(candidate, its length | prompt) in nats by the settings' scorer, and the rows that this took.
+
+    The length's part is the length head's, as in the adapter's scoring (left out with `length_term=false`).
+    """
+    engine = RowEngine(backbone)
+    items = [Item(tuple(prompt), tuple(ids)) for prompt, ids in zip(prompts, candidates, strict=True)]
+    scores = [scored.logprob for scored in settings.estimator.score(items, engine)]
+    if settings.length_term:
+        lengths = length_logprobs(backbone, prompts)
+        scores = [score + float(lengths[row][len(candidates[row])]) for row, score in enumerate(scores)]
+    return scores, engine.rows_computed
 
 
 def _sampler(settings: MaskedSettings, names: Sequence[str]) -> Sampler:
@@ -74,7 +108,7 @@ def _read(
     # With one pass and the length known, reading the prompt apart would be a second pass.
     repeated = settings.length == "predicted" or not settings.one_pass
     if settings.prompt_cache == "auto" and backbone.remembers and repeated:
-        hidden_BPD, memory = backbone.read_prompts(canvas)
+        hidden_BPD, memory = backbone.hidden_and_states(canvas)
     if settings.length == "predicted":
         hidden_BPD = backbone.hidden(canvas) if hidden_BPD is None else hidden_BPD
         logits_BC = backbone.length_logits(hidden_BPD, canvas)
@@ -85,19 +119,6 @@ def _read(
             raise ValueError("length=oracle needs the reference's length of every prompt.")
         return memory, [[min(n or 1, longest)] for n in known]
     return memory, [[longest]] * len(prompts)
-
-
-def _best(decoded: Decoded, canvas: Canvas, owner: Sequence[int], rule: str) -> list[int]:
-    """The best candidate of each prompt, as an index of the decoded rows (ties: the more probable length)."""
-    if len(owner) == len(set(owner)):
-        return list(range(len(owner)))
-    total_B = (decoded.logprob_BT * canvas.target_BT).sum(1)
-    scores = beam_scores(rule, total_B, canvas.target_BT.sum(1)).tolist()
-    best: dict[int, int] = {}
-    for candidate, row in enumerate(owner):
-        if row not in best or scores[candidate] > scores[best[row]]:
-            best[row] = candidate
-    return [best[row] for row in sorted(best)]
 
 
 def _canvas(

@@ -16,6 +16,7 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import Decoded, masked_canvas
+from harness.decoders.block_cache import BlockCache
 from harness.decoders.sampling import Sampler
 from harness.rows import ScoringError, positions_at_once
 
@@ -51,6 +52,7 @@ class Board:
         self.passes_B = torch.zeros_like(self.length_B)
         self.positions_at_once = positions_at_once(backbone)
         self._endless_B = ~canvas.eos_BT.any(1)
+        self.block_cache: BlockCache | None = None
 
     @property
     def hidden_BT(self) -> torch.Tensor:
@@ -79,8 +81,12 @@ class Board:
         canvas, asked_BT = self.canvas.with_tokens(self.tokens_BT), at_BT
         if not asking_B.all():
             canvas, asked_BT = canvas.select(asking_B), at_BT[asking_B]
+        if self.block_cache is None:
+            hidden_BTD = self.backbone.hidden(canvas)
+        else:
+            hidden_BTD = self.block_cache.hidden(canvas, asked_BT, asking_B)
         uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
-        token_M, score_M, certainty_M = self._read(self.backbone.hidden(canvas), asked_BT, uniform_M, rule)
+        token_M, score_M, certainty_M = self._read(hidden_BTD, asked_BT, uniform_M, rule)
         if not score_M.isfinite().all():
             raise ScoringError(
                 "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."

@@ -19,7 +19,9 @@ from harness.rows import ScoringError
 POLICIES = ("predicted", "oracle", "fixed", "eos")
 # Mean log-probability of a candidate's tokens: without bos and eos (Mask-Predict, DiffusionLLM), or over all of its row,
 # bos and eos counting with log-probability 0 (Instruct-XMLR's generator), which favours shorter candidates.
-BEAM_RULES = ("content_mean", "row_mean")
+MEAN_RULES = ("content_mean", "row_mean")
+# "scorer": log p(candidate, its length | prompt) by the adapter's scoring engine, in nats (see harness.adapters.writing).
+BEAM_RULES = (*MEAN_RULES, "scorer")
 
 
 @torch.inference_mode()
@@ -50,5 +52,5 @@ def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int])
 
 
 def beam_scores(rule: str, logprob_sum_B: torch.Tensor, length_B: torch.Tensor) -> torch.Tensor:
-    """What candidates of a length beam are ranked by, higher is better [B] (nats per token; see BEAM_RULES)."""
+    """What candidates of a length beam are ranked by, higher is better [B] (nats per token; see MEAN_RULES)."""
     return logprob_sum_B / (length_B + (2 if rule == "row_mean" else 0)).clamp(min=1)
