@@ -18,7 +18,7 @@ PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds
 CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
 TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
 SCORING = suite.scoring if suite.scoring and suite.scoring.with_tables else None
-MEASURED = {"decoding.csv": suite.speed, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
+MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
 SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
 
 

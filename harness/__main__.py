@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
-    speed.add_argument("--only", nargs="+", choices=("decoding", "traces", "scoring"),
+    speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
@@ -124,14 +124,16 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    from harness.length_accuracy import measure_lengths
     from harness.scoring_speed import measure_scoring
     from harness.speed import measure_suite
     from harness.suites import ConfigError, load_suite
     from harness.traces import trace_suite
 
-    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "traces", "scoring")
+    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "lengths", "traces", "scoring")
     parts = {
         "decoding": (suite.speed, measure_suite),
+        "lengths": (suite.lengths, measure_lengths),
         "traces": (suite.traces, trace_suite),
         "scoring": (suite.scoring, measure_scoring),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from harness.records import Frozen
 
 Setting = str | int | float | bool | None
+BeamRule = Literal["with_length", "content_mean", "row_mean", "scorer"]  # see harness.decoders.length
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -67,6 +68,19 @@ class SpeedPlan(Frozen):
     batch_sizes: tuple[int, ...] = (1, 32)
     repeats: int = Field(default=3, ge=1)
     modes: tuple[SpeedMode, ...] = ()
+
+
+class LengthPlan(Frozen):
+    """Predicted lengths against references': documents of a task (grouped by a field of theirs), systems with a length
+    head, and a beam of lengths ranked by each of `beam_scores`.
+    """
+
+    task: str = "mini_heldin_gen"
+    kind_field: str = "task"
+    metric: str = "exact_match"
+    beam: int = Field(default=3, ge=2)
+    beam_scores: tuple[BeamRule, ...] = Field(default=("with_length",), min_length=1)
+    systems: tuple[str, ...] = Field(min_length=1)
 
 
 class TracePlan(Frozen):
@@ -125,6 +139,7 @@ class Suite(Frozen):
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None
     traces: TracePlan | None = None
+    lengths: LengthPlan | None = None
     scoring: ScoringPlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
@@ -143,6 +158,7 @@ class Suite(Frozen):
         known = {system.name for system in self.systems}
         asked = [(f"evaluations.{e.name}.systems", name) for e in self.evaluations for name in e.systems]
         asked += [(f"speed.modes.{m.name}.system", m.system) for m in (self.speed.modes if self.speed else ())]
+        asked += [("lengths.systems", name) for name in (self.lengths.systems if self.lengths else ())]
         if self.scoring:
             asked.append(("scoring.system", self.scoring.system))
             asked += [("scoring.autoregressive", name) for name in [self.scoring.autoregressive] if name]

@@ -1,5 +1,7 @@
 """Decoders: schedules, re-masking, what never changes, independence of the batch; length heads and policies."""
 
+import math
+
 import pytest
 import torch
 
@@ -113,7 +115,7 @@ def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, n
 
 def mean_logprob(decoded, canvas):
     target_BT = canvas.target_BT
-    return beam_scores("content_mean", (decoded.logprob_BT * target_BT).sum(1), target_BT.sum(1))
+    return (decoded.logprob_BT * target_BT).sum(1) / target_BT.sum(1)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -169,14 +171,24 @@ def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
         return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, [9] * len(prompts))
 
     together = lengths(PROMPTS)
-    assert together == [lengths([p])[0] for p in PROMPTS]
+    for options, prompt in zip(together, PROMPTS, strict=True):
+        (alone,) = lengths([prompt])
+        assert list(options) == list(alone) and list(options.values()) == pytest.approx(list(alone.values()), abs=1e-5)
     assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
 
 
-def test_both_ways_to_rank_a_length_beam():
-    total, length = torch.tensor([-6.0, -7.0]), torch.tensor([3, 4])
-    assert beam_scores("content_mean", total, length).tolist() == [-2.0, -1.75]
-    assert beam_scores("row_mean", total, length).tolist() == pytest.approx([-6 / 5, -7 / 6])
+def test_the_ways_to_rank_a_length_beam():
+    total, length, prior = torch.tensor([-6.0, -7.0]), torch.tensor([3, 4]), torch.tensor([-0.5, -2.0])
+    assert beam_scores("content_mean", total, length, prior).tolist() == [-2.0, -1.75]
+    assert beam_scores("row_mean", total, length, prior).tolist() == pytest.approx([-6 / 5, -7 / 6])
+    assert beam_scores("with_length", total, length, prior).tolist() == [-6.5, -9.0]
+
+
+def test_predicted_lengths_come_with_their_log_probabilities():
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+    (lengths,) = predicted_lengths(logits, 2, [9])
+    assert list(lengths) == [3, 2] and list(lengths.values()) == pytest.approx([math.log(0.4), math.log(0.3)])
+    assert predicted_lengths(logits, 2, [1])[0] == {1: pytest.approx(math.log(0.2))}
 
 
 def test_unknown_names_are_explained():

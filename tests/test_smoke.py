@@ -43,7 +43,7 @@ def test_every_checkpoint_and_run_is_sealed(made):
 
 
 def test_tables_figures_and_report_are_there(made):
-    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed", "scoring"):
+    for name in ("main", "main_detail", "language", "estimators", "lengths", "length_accuracy", "speed", "scoring"):
         for ending in ("md", "csv", "tex"):
             assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
     for ending in ("png", "pdf"):

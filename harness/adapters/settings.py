@@ -37,7 +37,7 @@ class MaskedSettings:
     floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used); block_cache: of
     confidence, off | prefix | dual, an approximation for models whose prompt sees the answer;
     temperature, top_p: drawn tokens instead of the most probable ones; length: predicted | oracle | fixed | eos;
-    length_beam: candidates decoded per item, the best by beam_score (content_mean | row_mean | scorer) wins; max_gen_toks: longest answer;
+    length_beam: candidates decoded per item, the best by beam_score wins; max_gen_toks: longest answer;
     prompt_cache: auto (the prompt is read once where that is exact) | off.
     seed: of sampled masks and tokens.
     """
@@ -61,7 +61,7 @@ class MaskedSettings:
     block_cache: str = "off"
     temperature: float = 0.0
     top_p: float = 1.0
-    beam_score: str = "content_mean"
+    beam_score: str = "with_length"
     prompt_cache: str = "auto"
     seed: int = 1234
     max_gen_toks: int = 64

@@ -17,7 +17,7 @@ from harness.adapters.settings import MaskedSettings
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import get_decoder
-from harness.decoders.length import beam_scores, length_logprobs, predicted_lengths
+from harness.decoders.length import beam_scores, predicted_lengths
 from harness.decoders.sampling import Sampler, sampler_of
 from harness.prompt_states import PromptStates, answer_canvas
 from harness.rows import RowEngine, ScoringError
@@ -59,13 +59,12 @@ def write(
     rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
     best, passes = range(len(owner)), int(decoded.forward_passes_B.sum())
     if len(owner) > len(prompts):
+        total_B = (decoded.logprob_BT * canvas.target_BT).sum(1).double()
         if settings.beam_score == "scorer":
-            scores, more = _rescored(backbone, [prompts[row] for row in owner], rows, settings)
+            total_B, more = _rescored(backbone, [prompts[row] for row in owner], rows, settings)
             passes += more
-        else:
-            total_B = (decoded.logprob_BT * canvas.target_BT).sum(1)
-            scores = beam_scores(settings.beam_score, total_B, canvas.target_BT.sum(1)).tolist()
-        best = _best(scores, owner)
+        prior_B = total_B.new_tensor([p for options in lengths for p in options.values()])
+        best = _best(beam_scores(settings.beam_score, total_B, canvas.target_BT.sum(1), prior_B).tolist(), owner)
     return Written([_ended(rows[candidate], backbone.ids.eos) for candidate in best], passes)
 
 
@@ -80,18 +79,12 @@ def _best(scores: Sequence[float], owner: Sequence[int]) -> list[int]:
 
 def _rescored(
     backbone: MaskedBackbone, prompts: Prompts, candidates: Prompts, settings: MaskedSettings
-) -> tuple[list[float], int]:
-    """log p(candidate, its length | prompt) in nats by the settings' scorer, and the rows that this took.
-
-    The length's part is the length head's, as in the adapter's scoring (left out with `length_term=false`).
-    """
+) -> tuple[torch.Tensor, int]:
+    """log p(candidate | its length, prompt) in nats by the settings' scorer [B], and the rows that this took."""
     engine = RowEngine(backbone)
     items = [Item(tuple(prompt), tuple(ids)) for prompt, ids in zip(prompts, candidates, strict=True)]
     scores = [scored.logprob for scored in settings.estimator.score(items, engine)]
-    if settings.length_term:
-        lengths = length_logprobs(backbone, prompts)
-        scores = [score + float(lengths[row][len(candidates[row])]) for row, score in enumerate(scores)]
-    return scores, engine.rows_computed
+    return torch.tensor(scores, dtype=torch.float64, device=backbone.device), engine.rows_computed
 
 
 def _sampler(settings: MaskedSettings, names: Sequence[str]) -> Sampler:
@@ -101,8 +94,8 @@ def _sampler(settings: MaskedSettings, names: Sequence[str]) -> Sampler:
 
 def _read(
     backbone: MaskedBackbone, prompts: Prompts, settings: MaskedSettings, oracle: Sequence[int | None]
-) -> tuple[PromptStates | None, list[list[int]]]:
-    """What is remembered of the prompts, and the candidate lengths of each."""
+) -> tuple[PromptStates | None, list[dict[int, float]]]:
+    """What is remembered of the prompts, and the candidate lengths of each with their log-probabilities."""
     memory, hidden_BPD, longest = None, None, settings.max_gen_toks
     canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
     # With one pass and the length known, reading the prompt apart would be a second pass.
@@ -117,8 +110,8 @@ def _read(
         known = [n for n in oracle if n is not None]
         if len(known) < len(prompts):
             raise ValueError("length=oracle needs the reference's length of every prompt.")
-        return memory, [[min(n or 1, longest)] for n in known]
-    return memory, [[longest]] * len(prompts)
+        return memory, [{min(n or 1, longest): 0.0} for n in known]
+    return memory, [{longest: 0.0}] * len(prompts)
 
 
 def _canvas(
