@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,19 @@ class MaskedBackbone:
     def device(self) -> torch.device:
         """Where the network's weights lie."""
         return next(self.model.parameters()).device
+
+    def compile(self) -> None:
+        """torch.compile of the network for every batch size and length; the first passes take tens of seconds.
+
+        Raises:
+            BackboneError: on a processor without a C++ compiler.
+        """
+        names = (os.environ.get("CXX"), "c++", "g++", "clang++")
+        if self.device.type == "cpu" and not any(shutil.which(name) for name in names if name):
+            raise BackboneError(
+                "compile=true needs a C++ compiler on a CPU (g++ or clang++, or CXX=PATH): none is found."
+            )
+        self.model.base_model.compile(dynamic=True)
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
