@@ -102,7 +102,7 @@ def ls() -> None:
     print("models     ", "  ".join(sorted(MODELS)), "  (lm-eval's own models: use the lm_eval command)")
     print("scorers    ", "  ".join(_table("harness/scorers/__init__.py", "SCORERS")))
     print("decoders   ", "  ".join(_table("harness/decoders/__init__.py", "DECODERS")))
-    print("lengths     predicted  oracle  fixed")
+    print("lengths     predicted  oracle  fixed  eos")
     groups: dict[str, list[str]] = {}
     for name, path in tasks_known_here().items():
         groups.setdefault(path.parent.name, []).append(name)

@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,14 @@ class MaskedBackbone:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
         return self._head(hidden_BTD[positions_BT])
 
+    def length_canvas(self, prompts: Sequence[Sequence[int]]) -> Canvas:
+        """What the length head reads of each prompt (its end, where prompt and probe do not fit the network)."""
+        probe = 0 if self.length_head is None else int(self.length_head.probe)  # type: ignore[arg-type]
+        room = self.max_length - self.layout.overhead - probe
+        return self.layout.prompt_only([prompt[max(0, len(prompt) - room) :] for prompt in prompts], self.ids, probe)
+
     def length_logits(self, hidden_BTD: torch.Tensor, canvas: Canvas) -> torch.Tensor:
-        """Length-class logits [B, C] from the prompt's states.
+        """Length-class logits [B, C] from the states of a `length_canvas`.
 
         Raises:
             BackboneError: the checkpoint has no length head.
@@ -118,7 +124,7 @@ class MaskedBackbone:
         if self.length_head is None:
             raise BackboneError(
                 "this checkpoint has no length head, so length=predicted cannot work: use length=fixed with "
-                "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
+                "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers train RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
 

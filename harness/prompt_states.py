@@ -8,7 +8,7 @@ Shapes: B rows, H heads, P prompt tokens, W width of a head, T tokens of the ans
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -96,3 +96,16 @@ def answer_canvas(
         positions_BT=(index_1T + first) * attend_BT,
         memory=memory,
     )
+
+
+def answer_only(canvas: Canvas, memory: PromptStates) -> AnswerCanvas:
+    """The canvas without its prompt: everything from the first token after it, positions unchanged."""
+    first_B1 = canvas.prompt_BT.sum(1, keepdim=True)
+    width = int((canvas.attend_BT.sum(1, keepdim=True) - first_B1).max())
+    index_BT = first_B1 + torch.arange(width, device=first_B1.device)
+    inside_BT = index_BT < canvas.tokens_BT.shape[1]
+    index_BT = index_BT.clamp(max=canvas.tokens_BT.shape[1] - 1)
+    parts = {field.name: getattr(canvas, field.name).gather(1, index_BT) for field in fields(canvas)}
+    for name in ("target_BT", "eos_BT", "attend_BT"):
+        parts[name] = parts[name] & inside_BT
+    return AnswerCanvas(**parts, memory=memory)

@@ -109,7 +109,7 @@ def test_an_answer_beyond_the_positions_is_refused(adapter):
 
 def test_a_predicted_length_without_a_head_says_what_trains_one(adapter, monkeypatch):
     monkeypatch.setattr(adapter.backbone, "length_head", None)
-    with pytest.raises(BackboneError, match="python -m trainers"):
+    with pytest.raises(BackboneError, match="python -m trainers train RECIPE"):
         ask(adapter, ["say"], length="predicted")
 
 
@@ -131,7 +131,7 @@ def test_a_beam_may_be_ranked_by_the_scoring_engine(adapter):
     beam = {"length": "predicted", "length_beam": 3, "max_gen_toks": 8, "rows": 300}
     settings = adapter.asked.changed({**beam, "beam_score": "scorer"})
     written = adapter.decode_tokens(prompts, settings, [None] * 4)
-    canvas = adapter.backbone.layout.prompt_only(prompts, adapter.backbone.ids)
+    canvas = adapter.backbone.length_canvas(prompts)
     lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, [8] * 4)
     adapter.configure(rows=300)  # up to 8 tokens: exact
     try:

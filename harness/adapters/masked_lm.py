@@ -188,7 +188,7 @@ class MaskedLM(LM):
 
     def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
         estimator = self.settings.estimator
-        engine = RowEngine(self.backbone, self.batch_size)
+        engine = RowEngine(self.backbone, self.batch_size, remember=self.settings.prompt_cache == "auto")
         name = estimator.scorer if estimator.compat == NO_COMPAT else f"compat={estimator.compat}"
         with bar(
             total=len(items), what=f"{self.adapter} {what} ({name})", unit="requests", quiet=quiet or self.rank != 0

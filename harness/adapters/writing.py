@@ -96,16 +96,16 @@ def _read(
     backbone: MaskedBackbone, prompts: Prompts, settings: MaskedSettings, oracle: Sequence[int | None]
 ) -> tuple[PromptStates | None, list[dict[int, float]]]:
     """What is remembered of the prompts, and the candidate lengths of each with their log-probabilities."""
-    memory, hidden_BPD, longest = None, None, settings.max_gen_toks
-    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
+    memory, longest = None, settings.max_gen_toks
     # With one pass and the length known, reading the prompt apart would be a second pass.
     repeated = settings.length == "predicted" or not settings.one_pass
-    if settings.prompt_cache == "auto" and backbone.remembers and repeated:
-        hidden_BPD, memory = backbone.hidden_and_states(canvas)
-    if settings.length == "predicted":
-        hidden_BPD = backbone.hidden(canvas) if hidden_BPD is None else hidden_BPD
-        logits_BC = backbone.length_logits(hidden_BPD, canvas)
-        return memory, predicted_lengths(logits_BC, settings.length_beam, [longest] * len(prompts))
+    remembering = settings.prompt_cache == "auto" and backbone.remembers and repeated
+    if settings.length == "predicted" or remembering:
+        canvas = backbone.length_canvas(prompts).to(backbone.device)
+        hidden_BPD, memory = backbone.hidden_and_states(canvas) if remembering else (backbone.hidden(canvas), None)
+        if settings.length == "predicted":
+            logits_BC = backbone.length_logits(hidden_BPD, canvas)
+            return memory, predicted_lengths(logits_BC, settings.length_beam, [longest] * len(prompts))
     if settings.length == "oracle":
         known = [n for n in oracle if n is not None]
         if len(known) < len(prompts):
