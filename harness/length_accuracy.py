@@ -21,7 +21,7 @@ import torch
 
 from harness.adapters.settings import MaskedSettings
 from harness.decoders.length import predicted_lengths
-from harness.evaluate import load_model, use_embedded_corpus
+from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
@@ -55,9 +55,7 @@ def measure_lengths(suite: Suite, results: Path) -> str:
     docs = list(task.test_docs())
     lines: list[dict[str, Any]] = []
     for name, seed in bar([(n, s) for n in plan.systems for s in suite.seeds], what="lengths", unit="checkpoints"):
-        system = suite.system(name)
-        checkpoint = root / "checkpoints" / f"{name}-{seed}"
-        model = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+        model = load_of_suite(suite, root, name, seed)
         facts = {"suite": suite.name, "system": name, "seed": seed, "task": plan.task, "beam": plan.beam}
         lines += [{**facts, **line} for line in length_lines(model, plan, task, docs, suite.batch_size)]
     text = io.StringIO()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from harness.adapters.settings import MaskedSettings
-from harness.evaluate import load_model, use_embedded_corpus
+from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
@@ -48,10 +48,8 @@ def measure_suite(suite: Suite, results: Path) -> str:
     docs = list(task.test_docs())
     loaded: dict[str, Any] = {}
     for mode in suite.speed.modes:
-        system = suite.system(mode.system)
-        if system.name not in loaded:
-            checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0]}"
-            loaded[system.name] = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+        if mode.system not in loaded:
+            loaded[mode.system] = load_of_suite(suite, root, mode.system)
     rows = {}
     for size in suite.speed.batch_sizes:
         timed = [Timed(loaded[mode.system], mode, suite.speed, size, docs, task) for mode in suite.speed.modes]

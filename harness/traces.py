@@ -35,7 +35,7 @@ from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.evaluate import load_model, use_embedded_corpus
+from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.records import write_atomically
 from harness.registration import task_manager
 from harness.speed import longest_answer, settings_of
@@ -140,9 +140,7 @@ def trace_suite(suite: Suite, results: Path) -> str:
     chosen = [len(docs) * number // plan.items for number in range(min(plan.items, len(docs)))]
     lines = []
     for mode in (mode for mode in suite.speed.modes if mode.name in plan.modes):
-        system = suite.system(mode.system)
-        checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0]}"
-        model = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+        model = load_of_suite(suite, root, mode.system)
         lines += [_line(suite, mode, model, task, plan.task, number, docs[number]) for number in chosen]
     write_atomically(root / TRACES_FILE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return f"{len(lines)} traces in {root / TRACES_FILE}"

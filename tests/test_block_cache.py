@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import masked_network, special
+from conftest import masked_network, pass_widths, special
 
 from harness.adapters.settings import MaskedSettings
 from harness.backbones import BackboneError, MaskedBackbone
@@ -99,14 +99,8 @@ def test_a_row_does_not_depend_on_the_others(tokenizer, kind):
 
 @pytest.mark.parametrize("kind,width", [("dual", 3), ("prefix", 7)])
 def test_a_pass_within_a_block_computes_its_segment_only(tokenizer, monkeypatch, kind, width):
-    backbone, widths = joint(tokenizer), []
-    plain = backbone.model.base_model.forward
-
-    def forward(**arguments):
-        widths.append(arguments["input_ids"].shape[1])
-        return plain(**arguments)
-
-    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    backbone = joint(tokenizer)
+    widths = pass_widths(backbone, monkeypatch)
     confidence(backbone, canvas_of(backbone, rows=[2]), 6, block_length=3, block_cache=kind)  # 5 + 6 tokens, bos, eos
     assert widths == [13, width, width, 13, *[3 if kind == "dual" else 4] * 2]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import masked_network, special
+from conftest import masked_network, pass_widths, special
 
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
@@ -75,14 +75,8 @@ def test_answers_are_the_same_with_and_without(tokenizer, decoder, length):
 
 
 def test_the_prompt_is_read_once(tokenizer, monkeypatch):
-    backbone, widths = isolated(tokenizer), []
-    plain = backbone.model.base_model.forward
-
-    def forward(**arguments):
-        widths.append(arguments["input_ids"].shape[1])
-        return plain(**arguments)
-
-    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    backbone = isolated(tokenizer)
+    widths = pass_widths(backbone, monkeypatch)
     settings = MaskedSettings(length="fixed", max_gen_toks=8, steps=4)
     write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"])
     assert widths == [32, 10, 10, 10, 10]
