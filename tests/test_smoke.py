@@ -64,6 +64,12 @@ def test_speed_rows_count_generated_tokens(made):
     assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
 
 
+def test_a_cell_of_measured_lengths_names_its_file(made):
+    done = call("reports", "explain", "length_accuracy/instruct_xmlr:all/exact", "--suite", "smoke")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "speed/lengths.csv, instruct_xmlr, all" in done.stdout and "speed/lengths.csv sha256" in done.stdout
+
+
 def test_traces_end_with_the_answer(made):
     lines = [json.loads(line) for line in (SMOKE / "speed" / "traces.jsonl").open(encoding="utf-8")]
     assert [line["mode"] for line in lines] == ["xmlr_4", "xmlr_4", "diffusion_10", "diffusion_10"]
