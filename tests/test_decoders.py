@@ -96,6 +96,47 @@ def test_reparameterized_keeps_floor_of_cosine_hidden(backbone, monkeypatch):
     assert [counts[0] for counts in seen] == [8, 7, 5, 3]  # floor(8·cos(π·s/8)) = 7, 5, 3
 
 
+def stochastic(backbone, steps, noise=1.0, rows=(0, 1, 2), seed=3):
+    canvas = canvas_of(backbone, [PROMPTS[r] for r in rows], [LENGTHS[r] for r in rows])
+    rng = sampler_of(0.0, 1.0, seed, [str(r) for r in rows])
+    out = get_decoder("reparameterized")(backbone, canvas, steps, rng, selection="stochastic", noise=noise)
+    return [row[mask].tolist() for row, mask in zip(out.tokens_BT, canvas.target_BT, strict=True)]
+
+
+@torch.inference_mode()
+def test_stochastic_selection_ranks_by_score_plus_scaled_gumbel(backbone, monkeypatch):
+    states = []
+    plain = type(backbone).hidden
+
+    def hidden(self, canvas):
+        states.append(canvas)
+        return plain(self, canvas)
+
+    monkeypatch.setattr(type(backbone), "hidden", hidden)
+    stochastic(backbone, 4, noise=2.0, rows=[1])
+    first, second = states[0], states[1]
+    logits_MV = backbone.logits_at(plain(backbone, first), first.target_BT)
+    logits_MV[:, backbone.ids.mask] = -torch.inf
+    score_M = logits_MV.log_softmax(-1).amax(-1)
+    places = torch.arange(9).unsqueeze(0)
+    uniform_M = sampler_of(0.0, 1.0, 3, ["1"]).uniform_BT(places, stream=4 + 1)[0]
+    noisy_M = score_M + 2.0 * math.cos(math.pi / 8) * -torch.log(-torch.log(uniform_M))
+    wanted = set(noisy_M.argsort()[: math.floor(9 * math.cos(math.pi / 8))].tolist())
+    still = (second.tokens_BT[second.target_BT] == backbone.ids.mask).nonzero().flatten().tolist()
+    assert set(still) == wanted and wanted != set(score_M.argsort()[: len(wanted)].tolist())
+
+
+def test_stochastic_selection_is_an_items_own_and_without_noise_the_deterministic_one(backbone):
+    together = stochastic(backbone, 5)
+    assert together == [stochastic(backbone, 5, rows=[row])[0] for row in range(3)]
+    assert any(stochastic(backbone, 5, noise=5.0, seed=seed) != together for seed in range(4))
+    canvas = canvas_of(backbone)
+    plain = get_decoder("reparameterized")(backbone, canvas, 5)
+    assert stochastic(backbone, 5, noise=0.0) == [
+        row[mask].tolist() for row, mask in zip(plain.tokens_BT, canvas.target_BT, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
 def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, name):
     hidden_before, again = [], []

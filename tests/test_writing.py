@@ -90,6 +90,8 @@ def test_what_cannot_be_done_is_said_before_the_first_pass(adapter):
         ({"length": "fixed", "block_length": 3}, "block_length=3 does not divide max_gen_toks=8.*one of 1, 2, 4, 8"),
         ({"temperature": 1.0, "top_p": 0.0}, "top_p=0.0"),
         ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"noise": -1.0}, "noise=-1.0: must be at least 0"),
+        ({"selection": "random"}, "unknown selection 'random'.*stochastic"),
         ({"rule": "entropi"}, "Did you mean 'entropy'"),
         ({"beam_score": "mean"}, "unknown beam_score 'mean'"),
         ({"threshold": "high"}, "threshold='high': expected a number"),

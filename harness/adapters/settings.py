@@ -17,6 +17,7 @@ CHOICES = {
     "length": POLICIES,
     "schedule": ("cosine", "linear"),
     "condition": ("unconditional", "conditional"),
+    "selection": ("deterministic", "stochastic"),
     "rule": RULES,
     "beam_score": BEAM_RULES,
     "prompt_cache": ("auto", "off"),
@@ -33,7 +34,8 @@ class MaskedSettings:
     none | llada | dream | max_beam, a published estimator instead; racing: stop early on decided questions;
     length_term: add log p(length | prompt) where the checkpoint has a length head (a target of known length is
     otherwise scored as if its length had been given).
-    Writing. decoder, steps: how answers are written and in how many passes; schedule, condition: of reparameterized;
+    Writing. decoder, steps: how answers are written and in how many passes; schedule, condition,
+    selection, noise (of the stochastic one): of reparameterized;
     floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used); block_cache: of
     confidence, off | prefix | dual, an approximation for models whose prompt sees the answer;
     temperature, top_p: drawn tokens instead of the most probable ones; length: predicted | oracle | fixed | eos;
@@ -53,6 +55,8 @@ class MaskedSettings:
     length_beam: int = 1
     schedule: str = "cosine"
     condition: str = "unconditional"
+    selection: str = "deterministic"
+    noise: float = 1.0
     floor_one: bool = False
     rule: str = "low_confidence"
     block_length: int = 0
@@ -78,7 +82,7 @@ class MaskedSettings:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(unknown(CHOICE_WORDS.get(name, name), getattr(self, name), list(known)))
-        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1), ("temperature", 0)):
+        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1), ("temperature", 0), ("noise", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
         if not (0 < self.top_p <= 1 or (self.top_p == 0 and not self.temperature)):  # tasks pair 0 with greedy decoding
@@ -114,7 +118,8 @@ class MaskedSettings:
     @property
     def drawn(self) -> bool:
         """Whether answers depend on the seed and on whose they are."""
-        return self.temperature > 0 or self.decoder == "ancestral"
+        stochastic = self.decoder == "reparameterized" and self.selection == "stochastic"
+        return self.temperature > 0 or self.decoder == "ancestral" or stochastic
 
     def of_decoder(self) -> dict[str, Any]:
         """The settings that the decoder takes beside steps and randomness."""
