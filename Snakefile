@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from harness.suites import load_suite
+from trainers.world.build import SCHEMA_VERSION
 
 suite = load_suite(config.get("suite", "mini"))
 ROOT = f"results/{suite.name}"
@@ -17,8 +18,9 @@ RECIPES = {system.name: system.recipe for system in suite.systems}
 PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds]
 CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
 TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
-MEASURED = {"decoding": suite.speed, "scoring": suite.scoring if suite.scoring and suite.scoring.with_tables else None}
-SPEED = {f"{ROOT}/speed/{name}.csv": name for name, plan in MEASURED.items() if plan}
+SCORING = suite.scoring if suite.scoring and suite.scoring.with_tables else None
+MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
+SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
 
 
 rule all:
@@ -35,6 +37,7 @@ if suite.corpus:
             seed=suite.corpus.seed,
             records=suite.corpus.records,
             scale=suite.corpus.items_scale,
+            version=SCHEMA_VERSION,
         shell:
             "ANYORDER_LINES=1 {PYTHON} -m trainers world --out {ROOT}/corpus --seed {params.seed} "
             "--records {params.records} --items-scale {params.scale}"
@@ -97,11 +100,11 @@ if SPEED:
             list(SPEED),
         params:
             plan=[plan.model_dump_json() for plan in MEASURED.values() if plan],
-            only=f"--only {next(iter(SPEED.values()))}" if len(SPEED) == 1 else "",
+            only=" ".join(SPEED.values()),
             name=config.get("suite", "mini"),
         threads: lambda wildcards, attempt: workflow.cores or 1
         shell:
-            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} {params.only} > /dev/null"
+            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} --only {params.only} > /dev/null"
 
 
 rule report:

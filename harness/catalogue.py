@@ -65,7 +65,6 @@ BBH_NLP_ROWS = dict(
     salient_translation_error_detection=199, sports_understanding=197, movie_recommendation=100, ruin_names=89,
     date_understanding=73, disambiguation_qa=51, causal_judgment=38, snarks=36, penguins_in_a_table=29,
 )  # fmt: skip
-SHOTS = ("0-shot", "1-shot", "2-shot", "3-shot", "8-shot")
 XLSUM_LANGUAGES = tuple(
     """amharic arabic azerbaijani bengali burmese chinese_simplified chinese_traditional english french gujarati hausa
     hindi igbo indonesian japanese kirundi korean kyrgyz marathi nepali oromo pashto persian pidgin portuguese punjabi
@@ -86,6 +85,15 @@ def _xcopa_hub_file(subset: str, split: str) -> tuple[str, str]:
     return "cambridgeltl/xcopa", f"{subset}/{split}/0000.parquet"
 
 
+def _foreign(direction: str) -> str:
+    """The language of a direction that is not English."""
+    return next(language for language in direction.split("-") if language != "en")
+
+
+def _wmt14_file(direction: str, language: str) -> str:
+    return f"wmt14_{_foreign(direction)}_en/newstest2014.{language}.txt"
+
+
 def _superglue(task: str, title: str, rows: int, labels: tuple[int, ...]) -> Benchmark:
     return Benchmark(
         title=title, licence="see SuperGLUE's terms (research)", subsets=("en",), splits=("validation",),
@@ -96,11 +104,11 @@ def _superglue(task: str, title: str, rows: int, labels: tuple[int, ...]) -> Ben
     )  # fmt: skip
 
 
-def _prompted(title: str, folder: str, subsets, rows, splits=SHOTS, file=None, subset_is="language") -> Benchmark:
+def _prompted(title: str, folder: str, subsets, rows, shots: str, file=None, subset_is="language") -> Benchmark:
     """DiffusionLLM's prompted files; the split is the number of shots."""
     return Benchmark(
         title=f"{title} (DiffusionLLM's prompts)", licence="none stated; of the underlying sets", subsets=tuple(subsets),
-        splits=splits, columns={"inputs": str, "targets": str, "subset": subsets}, rows=rows,
+        splits=tuple(f"{n}-shot" for n in shots), columns={"inputs": str, "targets": str, "subset": subsets}, rows=rows,
         mirror_file=file or (lambda subset, split: f"diffusionllm_instruct/{folder}/{split}/validation/{subset}.jsonl"),
         parse=formats.parse_prompted, subset_is=subset_is,
     )  # fmt: skip
@@ -217,15 +225,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "wmt14": Benchmark(
         title="WMT14", licence="none stated; released for research", splits=("test",), subset_is="direction",
-        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"), columns={"source": str, "reference": str},
+        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"), columns={"text": str, "reference": str},
         rows=lambda subset, split: 2507 if "hi" in subset else 3003,
-        mirror_file=lambda subset, split: "wmt14_{0}_en/newstest2014.{1}.txt".format(
-            next(part for part in subset.split("-") if part != "en"), subset.split("-")[0]),
-        beside=lambda subset, split: ("wmt14_{0}_en/newstest2014.{1}.txt".format(
-            next(part for part in subset.split("-") if part != "en"), subset.split("-")[1]),),
-        parse=formats.parse_parallel,
-        hub_file=lambda subset, split: ("wmt/wmt14", "{}-en/test-00000-of-00001.parquet".format(
-            next(part for part in subset.split("-") if part != "en"))),
+        mirror_file=lambda subset, split: _wmt14_file(subset, subset.split("-")[0]),
+        beside=lambda subset, split: (_wmt14_file(subset, subset.split("-")[1]),), parse=formats.parse_parallel,
+        hub_file=lambda subset, split: ("wmt/wmt14", f"{_foreign(subset)}-en/test-00000-of-00001.parquet"),
         convert=formats.translation_from_hub,
     ),
     "gigaword": Benchmark(
@@ -254,22 +258,22 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "diffusionllm_mmlu": _prompted(
         "MMLU", "mmlu", tuple(MMLU_ROWS), lambda subset, split: MMLU_ROWS[subset], subset_is="subject",
-        file=lambda subset, split: f"diffusionllm_instruct/mmlu/{split}/test/{subset}.jsonl",
+        file=lambda subset, split: f"diffusionllm_instruct/mmlu/{split}/test/{subset}.jsonl", shots="0123",
     ),
     "diffusionllm_bbh_nlp": _prompted(
-        "BBH-NLP", "bbh-nlp", tuple(BBH_NLP_ROWS), lambda subset, split: BBH_NLP_ROWS[subset], subset_is="task"
+        "BBH-NLP", "bbh-nlp", tuple(BBH_NLP_ROWS), lambda subset, split: BBH_NLP_ROWS[subset], subset_is="task", shots="013",
     ),
     "diffusionllm_tydiqa": _prompted(
         "TyDiQA", "tydiqa", (*TYDIQA_NAMES.values(), "japanese", "thai"),
         lambda subset, split: {TYDIQA_NAMES[key]: count for key, count in TYDIQA_ROWS.items()}.get(
-            subset, {"japanese": 455, "thai": 790}.get(subset)),
+            subset, {"japanese": 455, "thai": 790}.get(subset)), shots="01",
     ),
     "diffusionllm_mgsm": _prompted(
         "MGSM", "mgsm", ("de", "en", "zh"), lambda subset, split: 250,
-        file=lambda subset, split: f"diffusionllm_instruct/mgsm/{split}/{subset}.jsonl",
+        file=lambda subset, split: f"diffusionllm_instruct/mgsm/{split}/{subset}.jsonl", shots="0138",
     ),
     "diffusionllm_iwslt14": _prompted(
         "IWSLT14", "iwslt14", ("deen", "ende"), lambda subset, split: 6750, subset_is="direction",
-        file=lambda subset, split: f"diffusionllm_instruct/iwslt14/{split}/test/{subset}.jsonl",
+        file=lambda subset, split: f"diffusionllm_instruct/iwslt14/{split}/test/{subset}.jsonl", shots="013",
     ),
 }  # fmt: skip

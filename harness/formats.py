@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.mirror import DataError, Document, cells_of, json_object, lines_of
+
+logger = logging.getLogger(__name__)
 
 MMLU_HEADER = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
 
@@ -176,24 +179,33 @@ def parse_parallel(lines: list[str], path: Path, subset: str) -> Iterator[Docume
     other = lines_of(path.with_name(path.name.replace(f".{source}.txt", f".{target}.txt")))
     if len(lines) != len(other):
         raise DataError(f"{path}: {len(lines)} lines, but {len(other)} in the other language: not parallel.")
-    return ({"source": a, "reference": b} for a, b in zip(lines, other, strict=True))
+    return ({"text": a, "reference": b} for a, b in zip(lines, other, strict=True))
 
 
 def translation_from_hub(row: Document, subset: str) -> Document | None:
     """A WMT row {"translation": {"de": …, "en": …}} in the direction of `subset`."""
     source, target = subset.split("-")
     pair = row["translation"]
-    return {"source": pair[source], "reference": pair[target]}
+    return {"text": pair[source], "reference": pair[target]}
 
 
 def parse_prompted(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
-    """DiffusionLLM's files: one object a line with `inputs` (the whole prompt) and `targets`."""
+    """DiffusionLLM's files: one object a line with `inputs` (the whole prompt) and `targets`.
+
+    A quarter of the rows of one BBH-NLP task have no target as published: left out, counted and logged.
+    """
+    empty = 0
     for number, line in enumerate(lines, start=1):
         row = json_object(line, path, number)
         missing = {"inputs", "targets"} - set(row)
         if missing:
             raise DataError(f"{path}, line {number}: expected inputs and targets, got {', '.join(row) or 'nothing'}.")
+        if not str(row["targets"]).strip():
+            empty += 1
+            continue
         yield {"inputs": row["inputs"], "targets": str(row["targets"]), "subset": subset}
+    if empty:
+        logger.warning("%s: %d of %d rows have no target and are left out.", path, empty, len(lines))
 
 
 def tydiqa_from_hub(row: Document, subset: str) -> Document | None:

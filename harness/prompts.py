@@ -185,8 +185,8 @@ def templates_for(
     spec: Any, templates: Mapping[str, Any], gold: str, prompts: str | None, language: str, suffix: str
 ) -> list[Any]:
     """The templates that the setting `prompts` asks for (see the module's text)."""
-    if prompts is not None and prompts.startswith("promptsource:"):
-        from harness.promptsource import read_templates
+    from harness.promptsource import PREFIX, read_templates
 
-        return read_templates(prompts.removeprefix("promptsource:"), spec, list(templates), language, suffix)
+    if prompts is not None and prompts.startswith(PREFIX):
+        return read_templates(prompts.removeprefix(PREFIX), spec, list(templates), language, suffix)
     return list(named_templates(templates, gold, prompts))

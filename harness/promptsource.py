@@ -9,16 +9,20 @@ may render to nothing for some documents.
 from __future__ import annotations
 
 import functools
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness import mirror
 from harness.mirror import DataError, Document
 from harness.prompts import render
 
 FIELD_LENGTH = 2048  # promptsource's TEXT_VAR_LENGTH
+PREFIX = "promptsource:"
 BAR = "|||"
 _SAFE_BAR = "\ue000\ue001\ue000"  # private use: stands for a bar inside a field while a template is split
 
@@ -28,7 +32,7 @@ class _Loader(yaml.SafeLoader):
 
 
 for _tag in ("!Template", "!TemplateMetadata"):
-    _Loader.add_constructor(_tag, lambda loader, node: loader.construct_mapping(node, deep=True))
+    _Loader.add_constructor(_tag, lambda loader, node: yaml.SafeLoader.construct_mapping(loader, node, deep=True))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,19 @@ def read_templates(where: str, spec: Any, names: list[str], language: str, suffi
             )
         chosen.append(PublishedTemplate(name, match["jinja"], match["answer_choices"]))
     return chosen
+
+
+def digest_of_prompts(metadata: Mapping[str, Any] | None) -> str | None:
+    """sha256 over the templates.yaml that the setting `prompts` names (a folder: all of its files); None without one.
+
+    It belongs to the identity of a run: another wording is another measurement.
+    """
+    where = str((metadata or {}).get("prompts") or "")
+    if not where.startswith(PREFIX):
+        return None
+    path = Path(where.removeprefix(PREFIX))
+    files = sorted(path.rglob("templates.yaml")) if path.is_dir() else [path]
+    return hashlib.sha256("".join(mirror.digest(file) for file in files).encode()).hexdigest()
 
 
 def read_file(path: Path) -> dict[str, dict[str, Any]]:

@@ -150,7 +150,7 @@ def made_files(name: str, subset: str, split: str) -> dict[str, list[str] | tupl
                 {"inputs": f"Question of {subset}? A:", "targets": target}, {"inputs": "And?", "targets": target}
             )
         }
-    lines: Any = {
+    known: dict[str, Any] = {
         "xnli": XNLI_LINES,
         "xcopa": json_lines(*XCOPA_ROWS),
         "xstorycloze": STORY_LINES,
@@ -171,13 +171,14 @@ def made_files(name: str, subset: str, split: str) -> dict[str, list[str] | tupl
         "gigaword_p3": json_lines({"prompt": "A text.\n\nTL;DR:\n", "completion": "A title<|endoftext|>"}),
         "xlsum": json_lines(SUMMARY),
         "mlsum": json_lines(SUMMARY),
-    }.get(name)
+    }
+    lines: list[str] | tuple[str, ...] = known.get(name, ())
     if name.startswith("bbh"):
         lines = [
             json.dumps({"canary": "x", "examples": [{"input": "Is it?\nOptions:\n(A) yes\n(B) no", "target": "(B)"}]})
         ]
         return {path: lines, beside[0]: COT.split("\n")}
-    return {path: lines, **dict.fromkeys(beside, lines)}
+    return {name: lines for name in (path, *beside)}
 
 
 def write_mirror(root: Path) -> Path:

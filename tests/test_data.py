@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from shared_files import REAL, needs_real
 from small_files import (
     STORY_LINES,
     XCOPA_ROWS,
     XNLI_LINES,
-    corpus_document,
     winograd_line,
-    write_corpus,
     write_file,
     write_manifest,
     write_mirror,
@@ -27,9 +24,6 @@ from harness import data
 from harness.benchmarks import hub_place
 from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.mirror import DataError, token_spans
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
 
 
 @pytest.fixture
@@ -260,8 +254,9 @@ def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
 def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
     repositories = set()
     for spec in BENCHMARKS.values():
-        for subset in spec.subsets if spec.hub_file else ():
-            for split in spec.splits:
+        for subset in spec.subsets:
+            for split in spec.splits if spec.hub_file else ():
+                assert spec.hub_file is not None
                 repository, path = spec.hub_file(subset, split)
                 assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and path.endswith(".parquet")
                 repositories.add(repository)
@@ -269,10 +264,17 @@ def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
     assert all(commit is None or re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
 
 
+def test_no_benchmark_has_a_column_that_every_document_gets():
+    ours = {"id", "source", "language", "template", "inputs", "gold", "options", "n_skipped", "role", "samples"}
+    clashes = {name: ours & set(spec.columns) for name, spec in BENCHMARKS.items()}
+    prompted = ("inputs",)  # files that hold prompts call them so
+    assert all(set(found) <= set(prompted) for found in clashes.values())
+
+
 def test_a_commit_that_is_not_pinned_must_be_named(hub):
     calls, answer = hub
     answer["rows"] = [{"premise": "a", "hypothesis": "b", "label": 0}] * 1000
-    settings = {"benchmark": "anli", "subset": "r1", "split": "dev"}
+    settings: Any = {"benchmark": "anli", "subset": "r1", "split": "dev"}
     with pytest.raises(DataError, match="ANLI: no commit of facebook/anli is pinned.*data_revisions"):
         data.load(**settings)
     assert calls == []
@@ -310,59 +312,6 @@ def test_a_hub_copy_that_is_not_as_published(hub):
     hub[1]["rows"] = [{"premise": "a", "hypothesis": "b"}]
     with pytest.raises(DataError, match="row 1: no column label"):
         xnli()
-
-
-# -- embedded corpus
-
-
-@pytest.fixture
-def corpus(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    return write_corpus(tmp_path)
-
-
-def test_corpus_documents(corpus):
-    dataset = data.load_corpus(evaluation="nli", pretrained="whatever", version=1.0)["test"]
-    assert dataset.num_rows == 4 and dataset[1] == corpus_document("nli", 1)
-
-
-def test_no_corpus_says_make_tables(monkeypatch, tmp_path):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    with pytest.raises(DataError, match="no manifest.json.*make tables.*ANYORDER_CORPUS=DIR"):
-        data.corpus("nli")
-
-
-def test_a_corpus_without_the_set(corpus):
-    with pytest.raises(DataError, match="has no eval/poetry.jsonl; it lists eval/copa.jsonl"):
-        data.corpus("poetry")
-
-
-def test_a_changed_or_damaged_corpus_is_refused(corpus):
-    path = corpus / "eval" / "nli.jsonl"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="nli.jsonl is not the file that manifest.json lists"):
-        data.corpus("nli")
-    path.unlink()
-    with pytest.raises(DataError, match="cannot read .*nli.jsonl"):
-        data.corpus("nli")
-    (corpus / "manifest.json").write_text('{"fil')
-    with pytest.raises(DataError, match="manifest.json is damaged"):
-        data.corpus("nli")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"gold": 1}, r"choices\[gold\] should be the target"),
-        ({"gold": 2}, r"choices\[gold\] should be the target"),
-        ({"inputs": ""}, "inputs should be texts"),
-        ({"valid": ["else"]}, "not among the valid answers"),
-    ],
-)
-def test_corpus_documents_are_checked(change, message):
-    document = {**corpus_document("nli", 1), **change}
-    with pytest.raises(DataError, match="here: .*" + message):
-        data._check_corpus_document(document, set(document), "here")
 
 
 # -- the real files, where they are at hand

@@ -184,8 +184,11 @@ def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole
             optimiser.step()
             optimiser.zero_grad()
 
+    def optimiser_of(network) -> torch.optim.Optimizer:
+        return torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)  # Adam would blow rounding errors up
+
     whole = decoder(tokenizer, "llama")
-    train(whole, 0, 1, torch.optim.AdamW(whole.parameters(), lr=1e-3), range(4))
+    train(whole, 0, 1, optimiser_of(whole), range(4))
 
     def sharded(rank: int, port: int) -> None:
         join_processes(rank, 2, port)
@@ -194,7 +197,7 @@ def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole
         networks = [decoder(tokenizer, "llama") for _ in range(2)]
         for network in networks:
             fully_shard(network.model, mesh=mesh)
-        first, second = (torch.optim.AdamW(network.parameters(), lr=1e-3) for network in networks)
+        first, second = (optimiser_of(network) for network in networks)
         train(networks[0], rank, 2, first, range(2))
         tensors, groups = tensors_of(networks[0], first)
         given: list = [tensors, groups]
@@ -217,4 +220,4 @@ def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole
     found = torch.load(tmp_path / "weights.pt", weights_only=True)
     assert found.keys() == whole.state_dict().keys() and whole_weights(whole) is None
     for name, tensor in whole.state_dict().items():
-        assert float(((found[name] - tensor).abs() > 1e-4).float().mean()) < 0.01, name  # four steps of 1e-3 each
+        assert torch.allclose(found[name], tensor, rtol=0, atol=1e-5), name

@@ -1,8 +1,9 @@
 """Prompts read once: the same states, the same answers, fewer tokens; only where that is exact."""
 
+import numpy as np
 import pytest
 import torch
-from conftest import masked_network, special
+from conftest import masked_network, pass_widths, special
 
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
@@ -10,7 +11,10 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
 from harness.decoders import DECODERS
 from harness.lengths import make_length_head
-from harness.prompt_states import answer_only
+from harness.prompt_states import answer_canvas, answer_only
+from harness.rows import RowEngine
+from harness.scorers import Item, make_scorer
+from harness.scorers.queue import score_all
 
 PROMPTS = [[20, 21, 22], [40] * 30, [50, 51, 52, 53, 54]]
 
@@ -29,11 +33,21 @@ def isolated(tokenizer, family="xlm-roberta-xl", target_position=0):
 def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, target_position):
     backbone = isolated(tokenizer, family, target_position)
     assert backbone.remembers
-    canvas = backbone.layout.pack([(p, [60 + i] * n) for i, (p, n) in enumerate(zip(PROMPTS, (4, 9, 6), strict=True))],
-                                  backbone.ids)  # fmt: skip
-    _, memory = backbone.read_prompts(backbone.layout.prompt_only(PROMPTS, backbone.ids))
-    answer = answer_only(canvas, memory)
+    targets = [[60 + i] * n for i, n in enumerate((4, 9, 6))]
+    canvas = backbone.layout.pack(list(zip(PROMPTS, targets, strict=True)), backbone.ids)
+    _, memory = backbone.hidden_and_states(backbone.layout.prompt_only(PROMPTS, backbone.ids))
+    answer = answer_canvas(backbone.layout, targets, memory, backbone.ids)
     assert answer.tokens_BT.shape[1] == 1 + 9 + 1 and not answer.prompt_BT.any()
+    for name in ("tokens_BT", "target_BT", "eos_BT", "positions_BT"):
+        for row, prompt in enumerate(PROMPTS):
+            start, end = len(prompt) + 2, len(prompt) + 4 + len(targets[row])
+            whole = getattr(canvas, name)[row, start:end]
+            assert whole.equal(getattr(answer, name)[row, : end - start]), name
+    cut = answer_only(canvas, memory)
+    for name in ("target_BT", "eos_BT", "attend_BT", "prompt_BT"):
+        assert getattr(cut, name).equal(getattr(answer, name)), name
+    for name in ("tokens_BT", "positions_BT"):
+        assert (getattr(cut, name) * cut.attend_BT).equal(getattr(answer, name) * answer.attend_BT), name
     for rows in (torch.arange(3), torch.tensor([2, 0])):
         whole, part = canvas.select(rows), answer.select(rows)
         full, cached = backbone.hidden(whole)[whole.target_BT], backbone.hidden(part)[part.target_BT]
@@ -44,7 +58,7 @@ def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, targe
 def test_a_prompt_alone_has_the_states_the_length_head_reads(tokenizer):
     backbone = isolated(tokenizer)
     canvas = backbone.layout.prompt_only(PROMPTS, backbone.ids)
-    hidden, _ = backbone.read_prompts(canvas)
+    hidden, _ = backbone.hidden_and_states(canvas)
     assert torch.allclose(hidden[canvas.attend_BT], backbone.hidden(canvas)[canvas.attend_BT], atol=1e-5)
 
 
@@ -61,14 +75,8 @@ def test_answers_are_the_same_with_and_without(tokenizer, decoder, length):
 
 
 def test_the_prompt_is_read_once(tokenizer, monkeypatch):
-    backbone, widths = isolated(tokenizer), []
-    plain = backbone.model.base_model.forward
-
-    def forward(**arguments):
-        widths.append(arguments["input_ids"].shape[1])
-        return plain(**arguments)
-
-    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    backbone = isolated(tokenizer)
+    widths = pass_widths(backbone, monkeypatch)
     settings = MaskedSettings(length="fixed", max_gen_toks=8, steps=4)
     write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"])
     assert widths == [32, 10, 10, 10, 10]
@@ -86,3 +94,27 @@ def test_a_decoder_that_steps_do_not_bound_still_remembers():
     assert MaskedSettings(steps=1).one_pass and MaskedSettings(steps=1, decoder="confidence").one_pass
     for settings in ({"decoder": "left_to_right"}, {"decoder": "confidence", "threshold": 0.9}, {"steps": 2}):
         assert not MaskedSettings(**{"steps": 1, **settings}).one_pass
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("target_position", [0, 40])
+def test_scores_are_the_same_with_and_without(tokenizer, target_position, batch_size, monkeypatch):
+    """Rows of one prompt share its reading: equal values, a fraction of the tokens."""
+    backbone, tokens, plain = isolated(tokenizer, target_position=target_position), [], MaskedBackbone._forward
+
+    def counted(self, canvas, arguments):
+        tokens[-1] += canvas.tokens_BT.numel()
+        return plain(self, canvas, arguments)
+
+    monkeypatch.setattr(MaskedBackbone, "_forward", counted)
+    queue = [
+        Item(tuple(prompt), target, f"q{i}")
+        for i, prompt in enumerate([*PROMPTS, [30, 31] * 20])
+        for target in ((60, 61, 62), (63, 64), (65,), (60, 61, 62, 63, 64, 65))
+    ]
+    found = []
+    for remember in (True, False):
+        tokens.append(0)
+        engine = RowEngine(backbone, batch_size, remember=remember)
+        found.append([s.logprob for s in score_all(make_scorer("any_order", rows=32, seed=0), queue, engine)])
+    assert np.allclose(*found, atol=1e-5) and 2 * tokens[0] < tokens[1]

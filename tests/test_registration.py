@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from pathlib import Path
-
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from lm_eval.tasks.manager import TaskManager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,12 @@ import pytest
 import yaml
 from lm_eval import evaluator
 from lm_eval.api.model import LM
-from lm_eval.models.dummy import DummyLM
 from small_files import CLASSIFICATION, GENERATION, write_corpus, write_mirror
+from task_code import TASKS, task_utils
 
 from harness import registration, sandbox
 from harness.mirror import DataError
 
-TASKS = Path(__file__).resolve().parents[1] / "tasks"
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 GROUPS = ["mini_heldin", "mini_heldout", "xp3_heldout"]
 
 
@@ -133,8 +130,9 @@ def blind(task: str, metric: str) -> bool:
 
 
 def runnable(manager) -> list[str]:
-    """Our tasks, without lm-eval's own (im_benchmarks), and without HumanEval where there is no sandbox."""
-    return [name for name in manager.all_subtasks if name != "anyorder_humaneval" or not sandbox.problem()]
+    """Our tasks, without those that read lm-eval's own sources (test_im_benchmarks.py), and without HumanEval where there is no sandbox."""
+    barred = ("im_", "anyorder_humaneval") if sandbox.problem() else ("im_",)
+    return [name for name in manager.all_subtasks if not name.startswith(barred)]
 
 
 def test_every_yaml_is_a_task_a_group_or_a_base_of_one(manager):
@@ -241,6 +239,22 @@ def test_bbh_prompts(manager):
     assert cot.doc_to_text(cot.eval_docs[0]).count("Let's think step by step.") == 4
 
 
+def test_generation_prompts_show_the_document(manager):
+    shown = {
+        "anyorder_wmt14_de_en": "Translate from German into English.\nGerman: Das Haus ist sehr alt und klein.\nEnglish:",
+        "anyorder_wmt14_en_hi": "Translate from English into Hindi.\nEnglish: Das Haus ist sehr alt und klein.\nHindi:",
+        "anyorder_mgsm_te": "Question: Tom has 1,000 eggs and gets 8. How many?\nStep-by-Step Answer:",
+        "anyorder_gigaword": "a long article about a boat .\n\nWrite a headline for this:",
+        "anyorder_xlsum": "A long text about a red boat on the sea.\n\nSum this up in one sentence, in the language of the text:",
+        "anyorder_humaneval": "def double(x):",
+        "anyorder_z_bench_common": "谁是\n蝙蝠侠",
+    }
+    for name, text in shown.items():
+        if name in runnable(manager):
+            task = manager.load([name])["tasks"][name]
+            assert task.doc_to_text(list(task.eval_docs)[0]) == text
+
+
 # -- settings
 
 
@@ -262,40 +276,16 @@ def test_conventions_of_options(manager):
 # -- scores of the embedded suite
 
 
-def mini_utils():
-    spec = importlib.util.spec_from_file_location("mini_utils", TASKS / "mini" / "utils.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("answer", "target", "score"),
-    [
-        ("a b c", "a b c", 1.0),
-        ("c b a", "a b c", 1.0),  # a bag: order does not count
-        ("a a", "a b", 0.5),  # the second a is not in the target: precision 1/2, recall 1/2
-        ("a", "a b c", 0.5),  # precision 1, recall 1/3
-        ("", "a", 0.0),
-        ("x", "a", 0.0),
-        ("我看猫", "我看狗", 2 / 3),
-    ],
-)
-def test_token_f1(answer, target, score):
-    assert mini_utils().token_f1(answer, target) == pytest.approx(score)
-
-
 @pytest.mark.parametrize(
     ("answer", "share"),
     [("a b c", 0.0), ("a a b", 0.5), ("a a a", 1.0), ("a", 0.0), ("", 0.0), ("猫猫看", 0.5)],
 )
 def test_adjacent_repeat(answer, share):
-    assert mini_utils().adjacent_repeat(answer) == pytest.approx(share)
+    assert task_utils("mini").adjacent_repeat(answer) == pytest.approx(share)
 
 
 def test_exact_and_describe():
-    utils = mini_utils()
+    utils = task_utils("mini")
     assert utils.exact({"targets": "a b"}, [" a b\n"]) == {"exact_match": 1.0}
     assert utils.exact({"targets": "a b"}, ["a  b"]) == {"exact_match": 0.0}
     doc = {"targets": "red", "valid": ["red", "blue"]}

@@ -45,6 +45,7 @@ class MaskedLM(LM):
         revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
         batch_size: rows per forward pass, or "auto" (packs by tokens, halves on out-of-memory).
         layout: `joint` or `isolated` for checkpoints that do not record one.
+        compile: torch.compile the network; pays after some ten thousand answers.
         store: file in which answers are kept and looked up (see `harness.store`); none by default.
         settings: see the settings class of the adapter.
 
@@ -66,6 +67,7 @@ class MaskedLM(LM):
         trust_remote_code: bool = False,
         layout: str | None = None,
         store: str | None = None,
+        compile: bool = False,
         **settings,
     ):
         super().__init__()
@@ -84,6 +86,9 @@ class MaskedLM(LM):
         )  # fmt: skip
         self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
+        self.compiled = bool(compile)
+        if self.compiled:
+            self.backbone.compile()
         self.weights_sha256 = weights_sha256(self.pretrained, self.record)
         self.tally = Tally()
         self.score_log: list[dict[str, Any]] = []
@@ -131,7 +136,8 @@ class MaskedLM(LM):
 
     def identity(self) -> dict:
         """What beside weights and settings can change a number."""
-        return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings()}
+        more = {"compiled": True} if self.compiled else {}
+        return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings(), **more}
 
     def _asker(self) -> dict[str, Any]:
         files = files_digest(self.pretrained, self.record, self.backbone.model, self.tokenizer)
@@ -145,7 +151,7 @@ class MaskedLM(LM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log p of the continuation in nats, greedy flag) per request, in order."""
-        items = [self._encode(request) for request in requests]
+        items = self._encode(requests)
         scored = self._score(items, "scoring", disable_tqdm)
         self.score_log += question_lines(requests, items, scored)
         answers = [(score.logprob, score.greedy) for score in scored]
@@ -182,7 +188,7 @@ class MaskedLM(LM):
 
     def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
         estimator = self.settings.estimator
-        engine = RowEngine(self.backbone, self.batch_size)
+        engine = RowEngine(self.backbone, self.batch_size, remember=self.settings.prompt_cache == "auto")
         name = estimator.scorer if estimator.compat == NO_COMPAT else f"compat={estimator.compat}"
         with bar(
             total=len(items), what=f"{self.adapter} {what} ({name})", unit="requests", quiet=quiet or self.rank != 0
@@ -209,11 +215,22 @@ class MaskedLM(LM):
             for item, score in zip(items, scored, strict=True)
         ]
 
-    def _encode(self, request: Instance) -> Item:
-        context, continuation = arguments_of(request)
-        stripped = context.rstrip(" ")
-        continuation = context[len(stripped) :] + continuation
-        target = self._ids(continuation)
+    def _encode(self, requests: Sequence[Instance]) -> list[Item]:
+        pairs = []
+        for request in requests:
+            context, continuation = arguments_of(request)
+            stripped = context.rstrip(" ")
+            pairs.append((stripped, context[len(stripped) :] + continuation))
+        # one call for all texts, each once: a call per text costs more than the rest of the encoding
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        ids = dict(zip(texts, found, strict=True))
+        return [
+            self._item(request, ids[context], continuation, ids[continuation])
+            for request, (context, continuation) in zip(requests, pairs, strict=True)
+        ]
+
+    def _item(self, request: Instance, prompt: list[int], continuation: str, target: list[int]) -> Item:
         if not continuation.strip() or not target:
             raise ScoringError(f"{_where(request)}: the continuation to score is empty; give every choice a text.")
         longest = self.backbone.layout.target_room(self.max_length)
@@ -223,7 +240,6 @@ class MaskedLM(LM):
                 "shorten it or take a longer model."
             )
         room = self.max_length - self.backbone.layout.overhead - len(target)
-        prompt = self._ids(stripped)
         self._refuse_masks(request, prompt + target)
         question = "" if request.task_name is None else f"{request.task_name}/{request.doc_id}"
         return Item(tuple(self._left_truncated(prompt, room)), tuple(target), question, self._words(continuation))
@@ -309,19 +325,23 @@ class MaskedLM(LM):
                 f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
             )
         prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
-        oracle = self._reference_length(request) if settings.length == "oracle" else None
+        oracle = self._oracle_length(request) if settings.length == "oracle" else None
         self.tally.oracle_length = self.tally.oracle_length or oracle is not None
         self.tally.settings = asdict(settings)
         return _Job(tuple(prompt), settings, until, oracle, name)
 
-    def _reference_length(self, request: Instance) -> int:
+    def reference_length(self, reference: str) -> int:
+        """Tokens of a reference answer, as it would stand behind its prompt."""
+        return len(self._ids(" " + reference))
+
+    def _oracle_length(self, request: Instance) -> int:
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
         doc = request.doc or {}
         if not isinstance(doc.get("targets"), str):
             raise ValueError(
                 f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
             )
-        return len(self._ids(" " + doc["targets"]))
+        return self.reference_length(doc["targets"])
 
     def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
         tokens = self.decode_tokens(

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.formats import direct_prompt as without_reasoning
 
-_ANSWER = re.compile(r"(?:the answer is|^A:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_ANSWER = re.compile("the answer is", re.IGNORECASE)
 
 
 @functools.cache
@@ -22,9 +22,10 @@ def direct_prompt(doc: dict) -> str:
 
 
 def answer_of(text: str) -> str:
-    """What follows the last 'the answer is', or the whole text without one; no full stop or white space at the end."""
-    found = _ANSWER.findall(text)
-    return (found[-1] if found else text).strip().removesuffix(".").strip()
+    """The line after the last 'the answer is', or the whole text without one; no full stop or white space at the end."""
+    said = _ANSWER.split(text)
+    last = said[-1].strip().split("\n")[0] if len(said) > 1 else text
+    return last.strip().removesuffix(".").strip()
 
 
 def match(doc: dict, results: list[str]) -> dict[str, Any]:
