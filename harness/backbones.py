@@ -210,7 +210,7 @@ def load_masked(
         tokenizer = AutoTokenizer.from_pretrained(pretrained, **remote)
         ids = special_ids(pretrained, tokenizer)
         adapted = bool(getattr(config, SHIFT, False))
-        auto = AutoModelForCausalLM if adapted else AutoModelForMaskedLM
+        auto: Any = AutoModelForCausalLM if adapted else AutoModelForMaskedLM
         model = auto.from_pretrained(
             pretrained, config=config, dtype=getattr(torch, dtype), use_safetensors=True, **remote
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
@@ -22,6 +22,8 @@ from trainers.networks import build_network
 from trainers.objectives import divided
 from trainers.packing import fill
 from trainers.recipe import BackboneSpec, load_recipe
+from trainers.state import TENSORS, put_back, put_weights_back, tensors_of, whole_weights
+from trainers.trainer import ObjectiveModule
 
 SIZES = [(3, 2), (1, 4), (6, 1), (2, 2), (5, 7), (1, 1), (4, 3), (2, 5)]
 EXAMPLES = [
@@ -169,55 +171,54 @@ def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole
     from torch import distributed as dist
     from torch.distributed.fsdp import fully_shard
 
-    from trainers.state import put_back, tensors_of, whole_weights
-
     objective: Any = objective_of("causal", tokenizer, normalise="token")
     plan = BatchPlan([len(e) for e in EXAMPLES], 8, 4, 0, 1)
 
-    def train(network, process: int, processes: int, optimiser, steps) -> None:
+    def fresh() -> tuple[ObjectiveModule, Any]:
+        network = decoder(tokenizer, "llama")
+        return ObjectiveModule(network, objective, network), network
+
+    def optimiser_of(module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)  # Adam would blow rounding errors up
+
+    def train(module, process: int, processes: int, optimiser, steps) -> None:
         data = Steps(EXAMPLES, plan, objective, 5).deal(process, processes)
         for step in steps:
-            total = sum(
-                divided(objective.loss_sums(network, part), data[step]["weights"]) for part in data[step]["parts"]
-            )
-            (total * processes).backward()  # type: ignore[union-attr, operator]
+            for part in data[step]["parts"]:
+                (module(part, data[step]["weights"]) * processes).backward()
             optimiser.step()
             optimiser.zero_grad()
 
-    def optimiser_of(network) -> torch.optim.Optimizer:
-        return torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)  # Adam would blow rounding errors up
-
-    whole = decoder(tokenizer, "llama")
-    train(whole, 0, 1, optimiser_of(whole), range(4))
+    module, whole = fresh()
+    train(module, 0, 1, optimiser_of(module), range(4))
 
     def sharded(rank: int, port: int) -> None:
         join_processes(rank, 2, port)
         dist.init_process_group("gloo", rank=rank, world_size=2)
         mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
-        networks = [decoder(tokenizer, "llama") for _ in range(2)]
-        for network in networks:
-            fully_shard(network.model, mesh=mesh)
-        first, second = (optimiser_of(network) for network in networks)
-        train(networks[0], rank, 2, first, range(2))
-        tensors, groups = tensors_of(networks[0], first)
-        given: list = [tensors, groups]
+        pairs = [fresh() for _ in range(2)]
+        for module, network in pairs:
+            fully_shard(network.model.layers[0], mesh=mesh)
+            fully_shard(module, mesh=mesh)
+        (one, _), (other, network) = pairs
+        first, second = optimiser_of(one), optimiser_of(other)
+        train(one, rank, 2, first, range(2))
+        given: list = list(tensors_of(one, first))  # whole on rank 0 alone, which writes them; all ranks read
         dist.broadcast_object_list(given, 0)
-        from torch.distributed.checkpoint.state_dict import set_model_state_dict
-
-        from trainers.state import LOADED
-
-        weights = {k.removeprefix("model/"): v for k, v in given[0].items() if k.startswith("model/")}
-        set_model_state_dict(networks[1], weights, options=LOADED)
-        put_back(*given, networks[1], second)  # type: ignore[arg-type]
-        train(networks[1], rank, 2, second, range(2, 4))
-        found = whole_weights(networks[1])
         if rank == 0:
-            torch.save(found, tmp_path / "weights.pt")
+            save_file(given[0], tmp_path / TENSORS)
+        dist.barrier()
+        put_weights_back(tmp_path, other)
+        put_back(*given, other, second)  # type: ignore[arg-type]
+        train(other, rank, 2, second, range(2, 4))
+        found = whole_weights(network)
+        if rank == 0:
+            save_file(found or {}, tmp_path / "weights.safetensors")
         dist.barrier()
 
     port = free_port()
     assert [child.wait() for child in [Forked(sharded, rank, port) for rank in range(2)]] == [0, 0]
-    found = torch.load(tmp_path / "weights.pt", weights_only=True)
+    found = load_file(tmp_path / "weights.safetensors")
     assert found.keys() == whole.state_dict().keys() and whole_weights(whole) is None
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(found[name], tensor, rtol=0, atol=1e-5), name

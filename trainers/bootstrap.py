@@ -93,8 +93,8 @@ def openai_client(settings: Settings) -> Client:
             max_tokens=settings.max_tokens,
         )  # fmt: skip
         choice, used = answer.choices[0], answer.usage
-        tokens = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
-        return choice.message.content or "", choice.finish_reason or "", *tokens
+        text, reason = choice.message.content or "", choice.finish_reason or ""
+        return text, reason, used.prompt_tokens if used else 0, used.completion_tokens if used else 0
 
     return complete
 

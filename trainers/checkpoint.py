@@ -126,7 +126,9 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
 
 
 def _lengths(examples: Sequence[Example]) -> Sequence[int]:
-    return examples.lengths if isinstance(examples, TokenShards) else [len(example) for example in examples]
+    if isinstance(examples, TokenShards):
+        return examples.lengths  # type: ignore[return-value]
+    return [len(example) for example in examples]
 
 
 class _Run:

@@ -114,7 +114,7 @@ def meta_network(recipe: Recipe, tokenizer=None):
         from transformers import AutoConfig
 
         try:
-            config = AutoConfig.from_pretrained(spec.pretrained, revision=spec.revision)
+            config = AutoConfig.from_pretrained(str(spec.pretrained), revision=spec.revision)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"backbone: '{spec.pretrained}' cannot be had ({str(error).splitlines()[0]}); name its family and shape to plan."
