@@ -10,7 +10,8 @@ import pytest
 
 from harness.suites import ConfigError
 from trainers.composition import allot, copies, rank_in_group, repeats, shuffled_keys
-from trainers.mixture import MIXTURE, ROWS, build, held, records_of
+from trainers.mixture import MIXTURE, ROWS, build, held
+from trainers.mixture_files import records_of
 from trainers.recipe import MixtureSpec
 from trainers.sources import SourceSpec, stream
 

@@ -136,7 +136,8 @@ def _xp3(arguments: argparse.Namespace) -> None:
 
 def _contamination(arguments: argparse.Namespace) -> None:
     from trainers.contamination import compare, items_of, write
-    from trainers.mixture import MIXTURE, records_of
+    from trainers.mixture import MIXTURE
+    from trainers.mixture_files import records_of
     from trainers.sources import rows_of
 
     items = {name: text for path in arguments.items for name, text in items_of(path)}

@@ -17,7 +17,8 @@ import orjson
 from harness.records import RecordError, digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError
 from trainers.encode import Example, encode
-from trainers.mixture import mapped, records_of, sha_of_mixture
+from trainers.mixture import sha_of_mixture
+from trainers.mixture_files import mapped, records_of
 from trainers.recipe import TrainingSpec
 
 TOKENS = "tokens.json"

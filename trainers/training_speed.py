@@ -187,9 +187,8 @@ def logits_memory(
 
     peaks = [_peak(step, network) for step in (some, everywhere)]
     note = f"{rows} × {tokens} tokens, {share:.0%} with loss, vocabulary {vocabulary}, width {width}"
-    return Measured(
-        "peak bytes above the weights, loss positions ÷ every position", *peaks, peaks[0] / peaks[1], 1, note
-    )
+    what = "peak bytes above the weights, loss positions ÷ every position"
+    return Measured(what, peaks[0], peaks[1], peaks[0] / peaks[1], 1, note)
 
 
 def _peak(step: Callable[[], torch.Tensor], network) -> float:
@@ -203,7 +202,7 @@ def _peak(step: Callable[[], torch.Tensor], network) -> float:
     live = peak = 0
     for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":
-            live += event.nbytes()
+            live += event.nbytes()  # type: ignore[attr-defined]
             peak = max(peak, live)
     return float(peak)
 
