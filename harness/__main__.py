@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
-    speed.add_argument("--only", choices=("decoding", "scoring"), help="one of the two (default: what the suite has)")
+    speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring"),
+                       help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
     make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
@@ -111,7 +112,7 @@ def ls() -> None:
     print("models     ", "  ".join(sorted(MODELS)), "  (lm-eval's own models: use the lm_eval command)")
     print("scorers    ", "  ".join(_table("harness/scorers/__init__.py", "SCORERS")))
     print("decoders   ", "  ".join(_table("harness/decoders/__init__.py", "DECODERS")))
-    print("lengths     predicted  oracle  fixed")
+    print("lengths     predicted  oracle  fixed  eos")
     groups: dict[str, list[str]] = {}
     for name, path in tasks_known_here().items():
         groups.setdefault(path.parent.name, []).append(name)
@@ -133,15 +134,22 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    from harness.length_accuracy import measure_lengths
     from harness.scoring_speed import measure_scoring
     from harness.speed import measure_suite
     from harness.suites import ConfigError, load_suite
+    from harness.traces import trace_suite
 
-    suite = load_suite(arguments.suite)
-    parts = {"decoding": (suite.speed, measure_suite), "scoring": (suite.scoring, measure_scoring)}
-    asked = [name for name, (plan, _) in parts.items() if plan is not None and arguments.only in (None, name)]
+    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "lengths", "traces", "scoring")
+    parts = {
+        "decoding": (suite.speed, measure_suite),
+        "lengths": (suite.lengths, measure_lengths),
+        "traces": (suite.traces, trace_suite),
+        "scoring": (suite.scoring, measure_scoring),
+    }
+    asked = [name for name, (plan, _) in parts.items() if plan is not None and name in only]
     if not asked:
-        raise ConfigError(f"suite {suite.name} has no {arguments.only or 'speed'} section: nothing to measure.")
+        raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")
     for name in asked:
         print(parts[name][1](suite, arguments.results))
 

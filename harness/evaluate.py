@@ -45,6 +45,13 @@ def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", de
     )
 
 
+def load_of_suite(suite: Suite, root: Path, name: str, seed: int | None = None) -> Any:
+    """The model of a suite's system from its checkpoint below `root`: of one seed, or of the suite's first."""
+    system = suite.system(name)
+    checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0] if seed is None else seed}"
+    return load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+
+
 def evaluate_model(arguments: argparse.Namespace) -> None:
     """`run --model … --tasks …`: sealed runs below --output_path, and a table on the terminal."""
     from lm_eval.utils import simple_parse_args_string

@@ -43,7 +43,7 @@ def test_every_checkpoint_and_run_is_sealed(made):
 
 
 def test_tables_figures_and_report_are_there(made):
-    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed", "scoring"):
+    for name in ("main", "main_detail", "language", "estimators", "lengths", "length_accuracy", "speed", "scoring"):
         for ending in ("md", "csv", "tex"):
             assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
     for ending in ("png", "pdf"):
@@ -62,6 +62,21 @@ def test_speed_rows_count_generated_tokens(made):
         assert (float(row["tokens_per_second_median"]) > 0) == (int(row["generated_tokens"]) > 0)
     passes = {row["mode"]: float(row["forward_passes_per_item"]) for row in rows if row["batch_size"] == "1"}
     assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
+
+
+def test_a_cell_of_measured_lengths_names_its_file(made):
+    done = call("reports", "explain", "length_accuracy/instruct_xmlr:all/exact", "--suite", "smoke")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "speed/lengths.csv, instruct_xmlr, all" in done.stdout and "speed/lengths.csv sha256" in done.stdout
+
+
+def test_traces_end_with_the_answer(made):
+    lines = [json.loads(line) for line in (SMOKE / "speed" / "traces.jsonl").open(encoding="utf-8")]
+    assert [line["mode"] for line in lines] == ["xmlr_4", "xmlr_4", "diffusion_10", "diffusion_10"]
+    for line in lines:
+        last = line["passes"][-1]
+        assert {place["state"] for place in last} <= {"written", "held"}
+        assert line["answer"] in "".join(place["token"] for place in last)
 
 
 def test_the_scoring_benchmark_counts_rows_and_errors(made):
