@@ -110,6 +110,7 @@ rule report:
         sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
     output:
         f"{ROOT}/report.md",
+        f"{ROOT}/report/index.html",
     params:
         name=config.get("suite", "mini"),
         labels=[(system.name, system.label, system.paradigm) for system in suite.systems],

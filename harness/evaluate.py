@@ -71,6 +71,8 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     system = suite.system(system_name)
     if seed not in suite.seeds:
         raise ConfigError(f"seed {seed} is not one of suite {suite.name}'s seeds {list(suite.seeds)}.")
+    from harness.traces import write_traces
+
     root = results / suite.name
     use_embedded_corpus(suite, root)
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
@@ -95,7 +97,8 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     if model.rank == 0:
         print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")
         runs = {f"{record.evaluation}/{record.task}": record.run_id for record in records}
-        write_atomically(folder / DONE_FILE, _done(runs))
+        traces = write_traces(model, records, folder) if seed == suite.seeds[0] else None
+        write_atomically(folder / DONE_FILE, _done(runs, traces))
 
 
 def use_embedded_corpus(suite: Suite, root: Path) -> None:
@@ -105,5 +108,5 @@ def use_embedded_corpus(suite: Suite, root: Path) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _done(runs: dict[str, str]) -> str:
-    return json.dumps({"finished": now(), "runs": runs}, indent=1) + "\n"
+def _done(runs: dict[str, str], traces: str | None) -> str:
+    return json.dumps({"finished": now(), "runs": runs, "traces_sha256": traces}, indent=1) + "\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ class Cell:
     """What a table shows and what its CSV says of it; `facts` keys are CSV columns, numbers in `unit`.
 
     `runs` are references (folder below runs/, `@`, run id): equal weights and settings give equal run ids.
+    `mark`: `best` = significantly better than every other row of its column, `tie` = not told apart from the best.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Cell:
     facts: Mapping[str, Any] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     missing: tuple[RunKey, ...] = ()
+    mark: Literal["", "best", "tie"] = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from reports.frame import Results, file_digest, load_results
 from reports.locations import REPORT_FILE
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
+from reports.site import PAGE, page
 from reports.tables import Table, build_tables, load_specs
 
 FIGURES: dict[str, tuple[str, str, Callable, str]] = {
@@ -67,8 +68,11 @@ def build(
         write_atomically(root / "tables" / f"{name}.tex", to_latex(table, suite.name))
     say("figures")
     figures = draw(tables, suite, root)
-    text = report(results, tables, figures)
+    facts = header(results)
+    text = report(results, tables, figures, facts)
     write_atomically(root / REPORT_FILE, text)
+    say("page")
+    write_atomically(root / PAGE, page(results, tables, figures, facts | {"published": None}))
     return text
 
 
@@ -104,7 +108,33 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, dict[str, str]]) -> str:
+def header(results: Results) -> dict[str, Any]:
+    """What report and page say of a suite beside its tables."""
+    suite, records = results.suite, results.runs.values()
+    return {
+        "suite": suite,
+        "runs": len(results.runs),
+        "expected": len(results.runs) + len(results.missing),
+        "missing": results.missing,
+        "stages": [_stage(results, system.name) for system in suite.systems],
+        "total": {
+            "training": duration(c.seconds for c in results.checkpoints.values()),
+            "evaluation": duration(r.seconds for r in records),
+        },
+        "devices": _several(record.device for record in records),
+        "packages": _several(f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"),
+        "commits": _several(f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records),
+        "corpus": file_digest(results.root / "corpus" / "manifest.json"),
+        "notes": results.notes,
+    }
+
+
+def report(
+    results: Results,
+    tables: Mapping[str, Table],
+    figures: Mapping[str, dict[str, str]],
+    facts: Mapping[str, Any],
+) -> str:
     """The text of report.md."""
     suite = results.suite
     folder = Path(__file__).resolve().parent / "templates"
@@ -117,25 +147,7 @@ def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, 
         for table in tables.values()
         if table.spec.in_report
     ]
-    records = results.runs.values()
-    return environment.get_template("report.md.j2").render(
-        suite=suite,
-        runs=len(results.runs),
-        expected=len(results.runs) + len(results.missing),
-        missing=results.missing,
-        stages=[_stage(results, system.name) for system in suite.systems],
-        total={
-            "training": duration(c.seconds for c in results.checkpoints.values()),
-            "evaluation": duration(r.seconds for r in records),
-        },
-        devices=_several(record.device for record in records),
-        packages=_several(f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"),
-        commits=_several(f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records),
-        tables=shown,
-        files=list(tables),
-        corpus=file_digest(results.root / "corpus" / "manifest.json"),
-        notes=results.notes,
-    )
+    return environment.get_template("report.md.j2").render(**facts, tables=shown, files=list(tables))
 
 
 def _several(values: Iterable[str]) -> list[str]:
