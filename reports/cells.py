@@ -58,6 +58,7 @@ class Scores:
     runs: tuple[str, ...]
     kinds: tuple[str, ...]
     oracle_length: bool
+    clusters: np.ndarray | None = None
 
     @property
     def chance(self) -> float:
@@ -96,6 +97,7 @@ def load_scores(
     }
     tasks = [task for task in tasks if task in asked]
     keys = [RunKey(system, seed, evaluation, task) for task in tasks for seed in results.suite.seeds]
+    results.upward(tasks, metric)
     missing = tuple(key for key in keys if key not in results.runs)
     if missing or not keys:
         return Absent(missing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ LABELS = [
     "metric",
 ]
 SAMPLES_FILE = "samples.jsonl"
+RESULTS_FILE = "results.json"
 
 
 class FrameError(ReportsError):
@@ -78,6 +79,7 @@ class Results:
     checkpoints: dict[tuple[str, int], CheckpointRecord]
     expected: tuple[RunKey, ...]
     notes: tuple[str, ...] = ()
+    higher_is_better: dict[tuple[str, str], bool] = field(default_factory=dict)
     layouts: dict[tuple, Any] = field(default_factory=dict, repr=False)
     _parts: dict[tuple, pd.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -85,6 +87,21 @@ class Results:
     def missing(self) -> tuple[RunKey, ...]:
         """Runs the suite asks for that are not sealed yet."""
         return tuple(key for key in self.expected if key not in self.runs)
+
+    def upward(self, tasks: Sequence[str], metric: str) -> bool:
+        """Whether higher is better for a metric on these tasks (so where no run says otherwise).
+
+        Raises:
+            FrameError: the tasks disagree, so that a mean over them would say nothing.
+        """
+        known = {task: self.higher_is_better.get((task, metric), True) for task in tasks}
+        if len(set(known.values())) > 1:
+            up, down = ([t for t, is_up in known.items() if is_up is want] for want in (True, False))
+            raise FrameError(
+                f"metric '{metric}': higher is better in {', '.join(up)}, lower in {', '.join(down)}; "
+                "they cannot be averaged, give them separate groups."
+            )
+        return next(iter(known.values()), True)
 
     def of(self, system: str, evaluation: str, task: str, metric: str) -> pd.DataFrame | None:
         """The items of one system, evaluation, task and metric (all seeds), or None."""
@@ -111,13 +128,25 @@ def load_results(
     runs = dict(_sealed_runs(suite, root))
     expected = expected_runs(suite, task_groups(tasks or tasks_folder()))
     checkpoints = dict(_checkpoints(suite, root))
-    parts = []
+    parts, directions = [], {}
     for number, (key, record) in enumerate(runs.items(), 1):
         parts.append(_run_items(key, record, root / key.folder, suite))
+        directions |= _directions(root / key.folder, key.task)
         progress(number, len(runs))
     items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=pd.Index(ITEM_COLUMNS))
     items = items.astype(dict.fromkeys(LABELS, "category"))
-    return Results(suite, root, runs, items, checkpoints, expected, tuple(_notes(runs, checkpoints)))
+    notes = tuple(_notes(runs, checkpoints))
+    return Results(suite, root, runs, items, checkpoints, expected, notes, directions)
+
+
+def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool]:
+    """(task, metric) → whether higher is better, from lm-eval's own results file; what it does not say is left out."""
+    path = folder / RESULTS_FILE
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")).get("higher_is_better", {})
+    except (OSError, ValueError) as error:
+        raise FrameError(f"{path} is not lm-eval's results file ({error}); evaluate this run again.") from error
+    return {(task, str(name)): bool(up) for name, up in (said.get(task) or {}).items() if up is not None}
 
 
 def _sealed_runs(suite: Suite, root: Path) -> Iterator[tuple[RunKey, RunRecord]]:

@@ -21,6 +21,7 @@ from reports.cells import (
     score_cell,
 )
 from reports.frame import Results, reference
+from reports.marks import BEST_NOTE, Rivals, marked
 from reports.tables import Extra, Group, Line, Table, TableSpec, groups_of, pairs_of
 
 
@@ -45,6 +46,8 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
         spreads = {e: column_spread(results, e, group, None, spec.aggregate == "tasks") for e in {p[1] for p in pairs}}
         column = by_group[group.name]
         cells |= {(keys[pair], group.name): score_cell(column[pair], spreads[pair[1]]) for pair in pairs}
+    if spec.mark_best:
+        cells |= marked({g.name: _rivals(results, by_group[g.name], keys, cells, g) for g in groups}, cells)
     tested = [(keys[p], g.name, by_group[g.name][p]) for g in groups if g.against_chance for p in pairs]
     cells = mark_above_chance(cells, {(row, col): _chance_p(s) for row, col, s in tested if isinstance(s, Scores)})
     rows = [Line(keys[pair], _row_labels(results, spec, pair, by_group)) for pair in pairs]
@@ -52,7 +55,7 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     columns = [Line(extra, (EXTRA_LABELS[extra],)) for extra in spec.extras]
     columns += [Line(group.name, (group.label,)) for group in groups]
     stubs = ("System", "Evaluation") if several else ("System",)
-    notes = (CHANCE_NOTE,) if tested else ()
+    notes = ((BEST_NOTE,) if spec.mark_best else ()) + ((CHANCE_NOTE,) if tested else ())
     return Table(name, spec, stubs, tuple(rows), tuple(columns), cells, (*spec.footnotes, *notes))
 
 
@@ -68,6 +71,13 @@ EXTRA_LABELS: dict[Extra, str] = {
     "seconds": "s/1000 items",
     "agreement": "Agreement",
 }
+
+
+def _rivals(results: Results, column: Mapping, keys: Mapping, cells: Mapping, group: Group) -> Rivals:
+    """What a column's rows are compared by: honest rows with scores (none with the reference's length)."""
+    known = {keys[p]: s for p, s in column.items() if isinstance(s, Scores) and not s.oracle_length}
+    spread = statistics.seed_spread([s.values_IS for s in known.values()], [s.strata for s in known.values()])
+    return Rivals(known, spread, results.upward(group.tasks, group.metric))
 
 
 def _chance_p(scores: Scores) -> float:

@@ -51,6 +51,7 @@ class TableSpec(Frozen):
     groups: tuple[Group, ...] = ()
     variants: tuple[Variant, ...] = ()
     of: str | None = None
+    mark_best: bool = False
     in_report: bool = True
     footnotes: tuple[str, ...] = ()
 
