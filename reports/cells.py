@@ -86,6 +86,7 @@ def load_scores(
     metric: str,
     language: str | None = None,
     by_task: bool = False,
+    parallel: bool = False,
 ) -> Scores | Absent:
     """Scores of all seeds on those of `tasks` that the evaluation asks for, without items that a seed lacks.
 
@@ -120,6 +121,7 @@ def load_scores(
         runs=tuple(reference(key, results.runs[key]) for key in keys),
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
         oracle_length=any(record.oracle_length for record in records),
+        clusters=joined("clusters") if parallel else None,
     )
 
 
@@ -128,6 +130,7 @@ class Layout:
     """One task's items × seeds: names, language, chance per item, scores and predicted choices."""
 
     items: np.ndarray
+    clusters: np.ndarray
     languages: np.ndarray
     chance_I: np.ndarray
     values_IS: np.ndarray
@@ -143,12 +146,14 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
         known = sorted(set(results.items.loc[results.items["task"] == key[2], "metric"]))
         raise TableError(f"{'/'.join(key[:3])} has no metric '{key[3]}'; it has: {', '.join(known) or 'none'}.")
     seeds = list(results.suite.seeds)
+    rows = rows.astype({"item": str})
     wide = rows.pivot(index="item", columns="seed", values=["value", "prediction"])
     value = pd.DataFrame(wide["value"]).reindex(columns=seeds).dropna()
     prediction = pd.DataFrame(wide["prediction"]).reindex(columns=seeds).loc[value.index]
     about = rows.drop_duplicates("item").set_index("item").loc[value.index]
     results.layouts[key] = Layout(
         items=np.array([f"{key[2]}/{item}" for item in value.index], dtype=object),
+        clusters=about["cluster"].astype(object).to_numpy(),
         languages=about["language"].astype(object).to_numpy(),
         chance_I=about["chance"].to_numpy(float),
         values_IS=value.to_numpy(float),
@@ -174,7 +179,7 @@ def score_cell(scores: Scores | Absent, spread: Spread) -> Cell:
     """A score as "mean ± standard error (sd over seeds)", in per cent; absent where its runs are absent."""
     if isinstance(scores, Absent):
         return scores.cell
-    got = statistics.estimate(scores.values_IS, spread, scores.strata)
+    got = statistics.estimate(scores.values_IS, spread, scores.strata, scores.clusters)
     facts = estimate_facts(got, scores.seeds) | {
         "chance": percent(scores.chance),
         "kind": "/".join(scores.kinds),

@@ -63,9 +63,9 @@ def _against(best: Scores, other: Scores, spread: statistics.SeedSpread | None) 
     a, b = best.items.get_indexer(both), other.items.get_indexer(both)
     strata = None if best.strata is None else [best.strata[i] for i in a]
     ours_IS, theirs_IS = best.values_IS[a], other.values_IS[b]
-    got = statistics.paired_difference(ours_IS, theirs_IS, spread, strata)
-    weight_I = np.ones(len(both)) if strata is None else _equal_weights(strata)
     clusters = None if best.clusters is None else best.clusters[a].tolist()
+    got = statistics.paired_difference(ours_IS, theirs_IS, spread, strata, clusters)
+    weight_I = np.ones(len(both)) if strata is None else _equal_weights(strata)
     by_items = permutation_p((ours_IS.mean(1) - theirs_IS.mean(1)) * weight_I, clusters)
     summary = got.estimate
     detectable = minimum_detectable_difference(summary.stderr, summary.freedom)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from harness.records import RecordError, write_atomically
+from harness.records import write_atomically
 from harness.suites import Suite
 from reports.cells import MISSING
 from reports.figures import encode, main_figure, pareto_figure
 from reports.frame import Results, file_digest, load_results
-from reports.locations import REPORT_FILE
+from reports.locations import REPORT_FILE, write_bytes
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
 from reports.site import PAGE, page
@@ -88,24 +87,6 @@ def draw(tables: Mapping[str, Table], suite: Suite, root: Path) -> dict[str, dic
             write_bytes(root / "figures" / f"{name}.{kind}", data)
         done[table.name] = {"name": name, "title": title, "caption": caption}
     return done
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """As `write_atomically`, for bytes.
-
-    Raises:
-        RecordError: the folder cannot be written or the disk is full.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RecordError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
 
 
 def header(results: Results) -> dict[str, Any]:

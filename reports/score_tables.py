@@ -34,7 +34,9 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     keys = {pair: f"{pair[0]}:{pair[1]}" if several else pair[0] for pair in pairs}
     by_group = {
         group.name: {
-            pair: load_scores(results, *pair, group.tasks, group.metric, by_task=spec.aggregate == "tasks")
+            pair: load_scores(
+                results, *pair, group.tasks, group.metric, by_task=spec.aggregate == "tasks", parallel=group.parallel
+            )
             for pair in pairs
         }
         for group in groups

@@ -19,10 +19,11 @@ from harness.records import TRACES_FILE, TraceRecord, sha256_file
 from harness.suites import Suite
 from reports import statistics
 from reports.cells import Absent, Scores, load_scores
-from reports.frame import FrameError, Results
+from reports.frame import Results
 from reports.locations import checkpoint_folder
 from reports.render import to_csv, to_latex
 from reports.render_html import to_html
+from reports.samples import FrameError
 from reports.site_items import pack, packed_items
 from reports.tables import Table, groups_of
 

@@ -9,19 +9,20 @@ import base64
 import gzip
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from harness.records import RunRecord
 from reports.expected import RunKey
-from reports.frame import SAMPLES_FILE, FrameError, Results
+from reports.frame import Results
+from reports.samples import SAMPLES_FILE, is_choice, sample_lines
 
 SCORES_FILE = "scores.jsonl"
 ITEMS_PER_TASK = 2000
 BYTES = 3_400_000  # of the packed items; the page is to stay below 5 MB
-_DOC_ID = re.compile(r'\{"doc_id": (\d+),')
 TaskItems = dict[str, Any]
 
 
@@ -82,26 +83,6 @@ def task_items(results: Results, task: str, limit: int = ITEMS_PER_TASK) -> Task
     }
 
 
-def sample_lines(path: Path, wanted: set[int] | None = None) -> Iterator[dict[str, Any]]:
-    """Lines of a samples file; with `wanted`, only those documents are parsed."""
-    with open(path, encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            if wanted is not None:
-                start = _DOC_ID.match(text)
-                if start and int(start[1]) not in wanted:
-                    continue
-            try:
-                yield json.loads(text)
-            except ValueError as error:
-                raise FrameError(f"{path}, line {number}: not JSON ({error}); evaluate this run again.") from error
-
-
-def is_choice(line: dict[str, Any]) -> bool:
-    """Whether a sample scores several continuations (multiple choice) rather than holding a written answer."""
-    responses = line.get("filtered_resps") or []
-    return len(responses) > 1 and all(isinstance(r, list) and len(r) == 2 for r in responses)
-
-
 def _item(line: dict[str, Any]) -> dict[str, Any]:
     doc, arguments = line["doc"], line.get("arguments") or {}
     first = arguments.get("gen_args_0") or {}
@@ -140,12 +121,15 @@ def _answers(results: Results, key: RunKey, record: RunRecord, wanted: Sequence[
         "v": [None if line is None else _value(line) for line in known],
     }
     if (folder / SCORES_FILE).is_file():
-        errors = {
-            line["doc_id"]: [_short(c["stderr"]) for c in line["choices"]]
-            for line in sample_lines(folder / SCORES_FILE)
-        }
+        errors = {line["doc_id"]: [_short(c["stderr"]) for c in line["choices"]] for line in score_lines(folder)}
         answers["se"] = [errors.get(doc_id) for doc_id in wanted]
     return answers
+
+
+def score_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """Per question: scores, their standard errors (nats), the probability of a flipped answer; where they were sampled."""
+    with open(folder / SCORES_FILE, "rb") as file:
+        yield from map(orjson.loads, file)
 
 
 def _response(line: dict[str, Any]) -> Any:

@@ -22,13 +22,18 @@ Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agr
 
 
 class Group(Frozen):
-    """A column of scores: tasks of one kind and the metric read from their samples."""
+    """A column of scores: tasks of one kind and the metric read from their samples.
+
+    parallel: the tasks hold the same items in several languages, so that a document number is one source item
+    everywhere and the unit of every test and error.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     label: str
     tasks: tuple[str, ...] = Field(min_length=1)
     metric: str
     against_chance: bool = False
+    parallel: bool = False
 
 
 class Variant(Frozen):

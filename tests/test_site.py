@@ -14,8 +14,9 @@ import synthetic_results as synthetic
 from browser import find_browser, in_browser
 
 from harness.records import TracePass, TraceRecord, sha256_file
-from reports.frame import FrameError, load_results
+from reports.frame import load_results
 from reports.report import build
+from reports.samples import FrameError
 from reports.site_items import evenly, pack, packed_items, task_items, thinned, unpack
 
 HOSTILE = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
