@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   python -m reports show --suite mini                        print the finished report
   python -m reports explain main/decoder_it/nli --suite mini where a number comes from
   python -m reports explain speed/xmlr_4:32/ratio --suite mini
+  python -m reports claims --suite mini                      the papers' claims, tested
+  python -m reports published --out papers                   the papers' tables and figures, from results/published
 """
 
 
@@ -27,10 +29,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="build | show | explain")
+    commands = top.add_subparsers(dest="command", required=True, metavar="build | show | explain | claims | published")
     texts = {
         "build": "write tables/, figures/ and report.md from the sealed runs and print the report",
         "show": "print the finished report again",
+        "claims": "test the papers' claims on published numbers and on a suite's runs; print verdicts and evidence",
+        "published": "write the papers' tables and figures from results/published, without any suite",
         "explain": "print the runs, checkpoints, recipes and corpus behind a cell, with sha256",
     }
     for name, text in texts.items():
@@ -39,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
         )
         if name == "explain":
             command.add_argument("cell", metavar="TABLE/ROW/COLUMN", help="keys as in tables/TABLE.csv")
-        command.add_argument("--suite", required=True, help="suite name (suites/NAME.yaml) or path of a suite file")
+        if name == "published":
+            command.add_argument(
+                "--out", type=Path, default=Path("results/published/drawn"), help="folder to write into"
+            )
+            continue
+        command.add_argument(
+            "--suite", required=name != "claims", help="suite name (suites/NAME.yaml) or path of a suite file"
+        )
         command.add_argument("--results", type=Path, default=Path("results"), help="folder of all suites' results")
     return top
 
@@ -48,9 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 on success, 2 with one sentence on stderr for what the user can mend."""
     options = parser().parse_args(arguments)
     try:
-        suite = load_suite(options.suite)
-        run = {"build": _build, "show": _show, "explain": _explain}[options.command]
-        run(suite, options.results / suite.name, options)
+        if options.command == "published":
+            _published(options.out)
+        elif options.suite is None:
+            _claims(None, None)
+        else:
+            suite = load_suite(options.suite)
+            run = {"build": _build, "show": _show, "explain": _explain, "claims": _claims}[options.command]
+            run(suite, options.results / suite.name, options)
     except (ConfigError, RecordError, ReportsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,6 +109,23 @@ def _explain(suite: Suite, root: Path, options: argparse.Namespace) -> None:
 
     for fact in explain(suite, root, options.cell):
         print(fact)
+
+
+def _claims(suite: Suite | None, root: Path | None, options: argparse.Namespace | None = None) -> None:
+    from reports.claims import check_claims, load_claims
+    from reports.frame import load_results
+
+    results = None if suite is None or root is None else load_results(suite, root)
+    for finding in check_claims(load_claims(), results):
+        print(f"{finding.claim.text}\n  {finding.verdict}{': ' if finding.evidence else ''}{finding.evidence}")
+        print(f"  source: {finding.claim.source}")
+
+
+def _published(out: Path) -> None:
+    from reports.published_figures import write_published
+
+    for path in write_published(out):
+        print(path)
 
 
 def _print(markdown: str) -> None:

@@ -73,6 +73,8 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
         yield Fact(0, "value", f"{cell['value']} {cell['unit']}")
     if cell["n_items"]:
         yield Fact(0, "based on", f"{cell['n_items']} items, seeds {cell['seed_values'].replace(';', ', ')}")
+    if cell["source"]:
+        yield Fact(1, "published in", cell["source"])
     references = cell["runs"].split()
     yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
 
@@ -80,6 +82,8 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
 def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
     if not cell["text"]:
         yield Fact(1, "to do", f"`make tables SUITE={suite.name}` makes the missing runs")
+        return
+    if cell["source"]:
         return
     systems = {system.name for system in suite.systems}
     speed = root / "speed" / "decoding.csv"

@@ -38,6 +38,7 @@ FACTS = [
     "rank_flip",
     "kind",
     "oracle_length",
+    "source",
 ]
 CSV_COLUMNS = (
     "table",

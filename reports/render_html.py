@@ -63,5 +63,11 @@ def _cell(row: str, column: str, cell: Cell | None) -> str:
         text = f"<b>{text}</b>" if cell.mark == "best" else f'<span class="tie">{text}</span>'
     if "n_items" in cell.facts or cell.missing:
         text = f'<button type="button" class="cell" data-row="{escape(row)}" data-column="{escape(column)}">{text}</button>'
-    kind = ' class="missing"' if cell.text == MISSING else ""
+    kind = (
+        ' class="missing"'
+        if cell.text == MISSING
+        else ' class="text"'
+        if cell.value is None and len(cell.text) > 24
+        else ""
+    )
     return f"<td{kind}{value}>{text}</td>"

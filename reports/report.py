@@ -11,9 +11,11 @@ import jinja2
 from harness.records import write_atomically
 from harness.suites import Suite
 from reports.cells import MISSING
+from reports.claims import check_claims, claims_table, load_claims
 from reports.figures import encode, main_figure, pareto_figure
 from reports.frame import Results, file_digest, load_results
 from reports.locations import REPORT_FILE, write_bytes
+from reports.published import beside_table, load_published_specs, published_table
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
 from reports.site import PAGE, page
@@ -60,8 +62,9 @@ def build(
     results = load_results(suite, root, tasks, progress)
     asked = len(results.runs) + len(results.missing)
     say(f"{len(results.runs)} of {asked} runs, {len(results.items)} item scores; tables")
-    tables = build_tables(results, load_specs())
-    for name, table in tables.items():
+    tables = build_tables(results, load_specs()) | judged(results)
+    papers = {name: published_table(name, spec) for name, spec in load_published_specs().items()}
+    for name, table in (tables | papers).items():
         write_atomically(root / "tables" / f"{name}.md", to_markdown(table, suite.name, level=1))
         write_atomically(root / "tables" / f"{name}.csv", to_csv(table))
         write_atomically(root / "tables" / f"{name}.tex", to_latex(table, suite.name))
@@ -71,8 +74,15 @@ def build(
     text = report(results, tables, figures, facts)
     write_atomically(root / REPORT_FILE, text)
     say("page")
-    write_atomically(root / PAGE, page(results, tables, figures, facts | {"published": None}))
+    write_atomically(root / PAGE, page(results, tables, papers, figures, facts))
     return text
+
+
+def judged(results: Results) -> dict[str, Table]:
+    """The suite's numbers beside published ones, where it has any, and what became of the claims."""
+    compared = beside_table(results, load_published_specs())
+    claims = claims_table(check_claims(load_claims(), results))
+    return ({compared.name: compared} if compared else {}) | {claims.name: claims}
 
 
 def draw(tables: Mapping[str, Table], suite: Suite, root: Path) -> dict[str, dict[str, str]]:

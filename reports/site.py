@@ -32,9 +32,13 @@ DONE_FILE = "done.json"
 
 
 def page(
-    results: Results, tables: Mapping[str, Table], figures: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]
+    results: Results,
+    tables: Mapping[str, Table],
+    papers: Mapping[str, Table],
+    figures: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, Any],
 ) -> str:
-    """The page's HTML; `figures`: table name → name, title, caption; `facts`: what the report's header says."""
+    """The page's HTML; `papers`: the published tables; `figures`: table name → name, title, caption; `facts`: what the report's header says."""
     folder = Path(__file__).resolve().parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -45,6 +49,8 @@ def page(
     return environment.get_template("page.html.j2").render(
         **facts,
         tables=[_table(results, table, figures.get(name), suite) for name, table in tables.items()],
+        papers=[_table(results, table, None, suite) for table in papers.values()],
+        compared="published" in tables,
         checkpoints=_checkpoints(results),
         data={
             "meta": pack(_meta(results)),
@@ -66,13 +72,15 @@ def _meta(results: Results) -> dict[str, Any]:
 
 
 def _table(results: Results, table: Table, figure: Mapping[str, Any] | None, suite: Suite) -> dict[str, Any]:
+    texts = {"csv": to_csv(table), "tex": to_latex(table, suite.name)}
+    if table.spec.form == "published":
+        texts = {}  # they lie in results/published and would be a third of the page
     return {
         "name": table.name,
         "title": table.spec.title,
         "open": table.spec.in_report,
         "html": Markup(to_html(table, suite.name)),
-        "csv": data_uri(to_csv(table).encode(), "text/csv"),
-        "tex": data_uri(to_latex(table, suite.name).encode(), "text/plain"),
+        "files": {f"{table.name}.{kind}": data_uri(text.encode(), "text/plain") for kind, text in texts.items()},
         "figure": None if figure is None else dict(figure) | {"image": _image(results.root, str(figure["name"]))},
     }
 

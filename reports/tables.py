@@ -48,7 +48,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring"]
+    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "published"]
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
