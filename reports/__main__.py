@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   python -m reports show --suite mini                        print the finished report
   python -m reports explain main/decoder_it/nli --suite mini where a number comes from
   python -m reports explain speed/xmlr_4:32/ratio --suite mini
+  python -m reports explain --diff main/decoder_it/nli main/decoder_im/nli --suite mini
+  python -m reports explain main/decoder_it/nli --rerun --suite mini
   python -m reports claims --suite mini                      the papers' claims, tested
   python -m reports published --out papers                   the papers' tables and figures, from results/published
 """
@@ -42,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
             name, help=text, description=text, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
         )
         if name == "explain":
-            command.add_argument("cell", metavar="TABLE/ROW/COLUMN", help="keys as in tables/TABLE.csv")
+            what = command.add_mutually_exclusive_group()
+            command.add_argument("cell", nargs="?", metavar="TABLE/ROW/COLUMN", help="keys as in tables/TABLE.csv")
+            what.add_argument("--diff", nargs=2, metavar=("A", "B"), help="name the inputs in which two cells differ")
+            what.add_argument("--rerun", action="store_true", help="make the cell's runs again and compare")
         if name == "published":
             command.add_argument(
                 "--out", type=Path, default=Path("results/published/drawn"), help="folder to write into"
@@ -105,10 +110,21 @@ def _show(suite: Suite, root: Path, options: argparse.Namespace) -> None:
 
 
 def _explain(suite: Suite, root: Path, options: argparse.Namespace) -> None:
-    from reports.provenance import explain
+    from reports.provenance import AddressError, differences, explain
+    from reports.rerun import rerun
 
-    for fact in explain(suite, root, options.cell):
-        print(fact)
+    if options.diff:
+        found = differences(suite, root, *options.diff)
+        print("\n".join(map(str, found)) or "the two cells rest on the same inputs")
+    elif options.cell is None:
+        raise AddressError("name a cell: TABLE/ROW/COLUMN, for instance main/decoder_it/nli, or --diff A B.")
+    elif options.rerun:
+        for redone in rerun(suite, root, options.cell, options.suite):
+            print(redone)
+        print(f"`python -m reports build --suite {suite.name}` puts the new runs into the tables.")
+    else:
+        for fact in explain(suite, root, options.cell):
+            print(fact)
 
 
 def _claims(suite: Suite | None, root: Path | None, options: argparse.Namespace | None = None) -> None:

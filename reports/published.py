@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -142,18 +142,15 @@ def published_table(name: str, spec: PublishedSpec) -> Table:
     frame = selected(spec)
     rows, columns = _lines(frame, spec.rows), _lines(frame, spec.columns)
     cells: dict[tuple[str, str], Cell] = {}
-    names = list(spec.rows) + list(spec.columns)
-    for keys, part in frame.groupby(names, sort=False):
-        labels = [str(key) for key in (keys if isinstance(keys, tuple) else (keys,))]
-        row, column = slug(labels[: len(spec.rows)]), slug(labels[len(spec.rows) :])
-        if len(part) > 1 and spec.combine == "one":
+    for first in _combined(frame, spec).to_dict("records"):
+        row, column = (slug([str(first[name]) for name in names]) for names in (spec.rows, spec.columns))
+        if first["count"] > 1 and spec.combine == "one":
             raise PublishedError(
-                f"'{spec.title}': {len(part)} numbers for {row}/{column}; name more columns, or combine."
+                f"'{spec.title}': {first['count']} numbers for {row}/{column}; name more columns, or combine."
             )
-        value = float(part["value"].median() if spec.combine == "median" else part["value"].mean())
-        facts = {"source": source_of(part, spec), "published": value}
-        note = " ?" if part["note"].str.startswith("suspect").any() else ""
-        cells[row, column] = Cell(f"{value:.{spec.decimals}f}{note}", value, "published", facts)
+        note = " ?" if first["note"].startswith("suspect") else ""
+        facts = {"source": source_of(first, spec), "published": first["combined"]}
+        cells[row, column] = Cell(f"{first['combined']:.{spec.decimals}f}{note}", first["combined"], "published", facts)
     notes = (*spec.footnotes, f"Published: {_versions(frame)}; numbers in results/published/{spec.paper}.csv.")
     if any(cell.text.endswith("?") for cell in cells.values()):
         notes += (
@@ -173,10 +170,18 @@ def _versions(frame: pd.DataFrame) -> str:
     return "; ".join(f"{paper}, {version}" for paper, version in pairs)
 
 
-def source_of(part: pd.DataFrame, spec: PublishedSpec) -> str:
+def _combined(frame: pd.DataFrame, spec: PublishedSpec) -> pd.DataFrame:
+    """One row per cell: the first of its numbers' rows, with `combined` (their median or mean) and `count`."""
+    names = [*spec.rows, *spec.columns]
+    groups = frame.groupby(names, sort=False)["value"]
+    how = "median" if spec.combine == "median" else "mean"
+    found = frame.assign(combined=groups.transform(how), count=groups.transform("size"))
+    return found.drop_duplicates(names)
+
+
+def source_of(first: Mapping[str, Any], spec: PublishedSpec) -> str:
     """Where a cell's number stands: paper, version, table, note."""
-    first = part.iloc[0]
-    combined = f"{spec.combine} of {len(part)} numbers of " if spec.combine != "one" else ""
+    combined = f"{spec.combine} of {first['count']} numbers of " if spec.combine != "one" else ""
     note = f" ({first['note']})" if first["note"] else ""
     return f"{combined}{first['paper']} {first['table']}, {first['version']}{note}"
 
@@ -210,7 +215,6 @@ class Beside:
     cell: Cell
     verdict: str
     source: str
-    extra: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def beside(results: Results, specs: Mapping[str, PublishedSpec]) -> Iterator[Beside]:
@@ -236,22 +240,22 @@ def _beside(
     for column, value in match.where.items():
         keep &= frame[column] == value
     group = Group(name="published", label="", tasks=match.tasks, metric=match.metric, parallel=match.parallel)
-    for _, number in frame[keep].iterrows():
+    for number in _combined(frame[keep], spec).to_dict("records"):
         row, column = (slug([str(number[n]) for n in names]) for names in (spec.rows, spec.columns))
-        source = source_of(number.to_frame().T, spec)
+        source, published = source_of(number, spec), float(number["combined"])
         scores = load_scores(
             results, system, match.evaluation, match.tasks, match.metric, match.language, parallel=match.parallel
         )
         if isinstance(scores, Absent):
-            yield Beside(name, row, column, number["value"], scores.cell, MISSING, source)
+            yield Beside(name, row, column, published, scores.cell, MISSING, source)
             continue
         spread = column_spread(results, match.evaluation, group, match.language, False)
         got = statistics.estimate(scores.values_IS, spread, None, scores.clusters)
         low, high, value = 100 * got.low, 100 * got.high, 100 * got.value
         why = match.why or _obstacle(results, scores, system, str(number["params"]))
-        verdict = f"not comparable: {why}" if why else "match" if low <= number["value"] <= high else "differs"
+        verdict = f"not comparable: {why}" if why else "match" if low <= published <= high else "differs"
         cell = Cell(f"{value:.1f} [{low:.1f}, {high:.1f}]", value, "%", {"low": low, "high": high}, scores.runs)
-        yield Beside(name, row, column, number["value"], cell, verdict, source)
+        yield Beside(name, row, column, published, cell, verdict, source)
 
 
 def _obstacle(results: Results, scores, system: str, params: str) -> str:

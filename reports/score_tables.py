@@ -105,10 +105,12 @@ def _summary_rows(groups: list[Group], by_group: Mapping, cells: dict[tuple[str,
         chance, counts = known[0].chance, sorted({len(s.items) for s in known})
         any_chance |= not math.isnan(chance)
         cells[("chance", group.name)] = (
-            Cell("none") if math.isnan(chance) else Cell(f"{100 * chance:.1f}", 100 * chance, "%")
+            Cell("none", runs=known[0].runs)
+            if math.isnan(chance)
+            else Cell(f"{100 * chance:.1f}", 100 * chance, "%", runs=known[0].runs)
         )
         text = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-        cells[("items", group.name)] = Cell(text, float(counts[0]), "items")
+        cells[("items", group.name)] = Cell(text, float(counts[0]), "items", runs=known[0].runs)
     items = [Line("items", ("Items",))]
     return [Line("chance", ("Chance",)), *items] if any_chance else items
 
