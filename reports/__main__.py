@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   python -m reports explain --diff main/decoder_it/nli main/decoder_im/nli --suite mini
   python -m reports explain main/decoder_it/nli --rerun --suite mini
   python -m reports claims --suite mini                      the papers' claims, tested
+  python -m reports import lm_eval_output --name mine         results/mine from what lm_eval wrote
   python -m reports published --out papers                   the papers' tables and figures, from results/published
 """
 
@@ -31,11 +32,14 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="build | show | explain | claims | published")
+    commands = top.add_subparsers(
+        dest="command", required=True, metavar="build | show | explain | claims | published | import"
+    )
     texts = {
         "build": "write tables/, figures/ and report.md from the sealed runs and print the report",
         "show": "print the finished report again",
         "claims": "test the papers' claims on published numbers and on a suite's runs; print verdicts and evidence",
+        "import": "make a results folder and a suite file of plain lm-eval result folders",
         "published": "write the papers' tables and figures from results/published, without any suite",
         "explain": "print the runs, checkpoints, recipes and corpus behind a cell, with sha256",
     }
@@ -53,6 +57,15 @@ def parser() -> argparse.ArgumentParser:
                 "--out", type=Path, default=Path("results/published/drawn"), help="folder to write into"
             )
             continue
+        if name == "import":
+            command.add_argument("folders", nargs="+", type=Path, help="what lm_eval --output_path --log_samples wrote")
+            command.add_argument("--name", required=True, help="name of the results folder and its suite")
+            command.add_argument("--results", type=Path, default=Path("results"), help="folder of all suites' results")
+            continue
+        if name == "build":
+            command.add_argument(
+                "--export", type=Path, metavar="FILE", help="also write all items: .parquet, .csv, .feather"
+            )
         command.add_argument(
             "--suite", required=name != "claims", help="suite name (suites/NAME.yaml) or path of a suite file"
         )
@@ -66,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "published":
             _published(options.out)
+        elif options.command == "import":
+            _import(options)
         elif options.suite is None:
             _claims(None, None)
         else:
@@ -95,6 +110,11 @@ def _build(suite: Suite, root: Path, options: argparse.Namespace) -> None:
             print(f"\rreports: {done} of {total} runs read", end="\n" if done == total else "", file=sys.stderr)
 
     _print(build(suite, root, say=say, progress=progress))
+    if options.export:
+        from reports.frame import export, load_results
+
+        export(load_results(suite, root), options.export)
+        print(f"Items: {options.export}")
     print(f"Report: {root / REPORT_FILE}")
 
 
@@ -135,6 +155,13 @@ def _claims(suite: Suite | None, root: Path | None, options: argparse.Namespace 
     for finding in check_claims(load_claims(), results):
         print(f"{finding.claim.text}\n  {finding.verdict}{': ' if finding.evidence else ''}{finding.evidence}")
         print(f"  source: {finding.claim.source}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from reports.importing import import_folders
+
+    path = import_folders(options.folders, options.name, options.results)
+    print(f"{path}\n`python -m reports build --suite {path}` makes its tables, figures and page.")
 
 
 def _published(out: Path) -> None:

@@ -302,3 +302,19 @@ def runs_frame(results: Results) -> pd.DataFrame:
 def file_digest(path: Path) -> str | None:
     """sha256 of a file, None where there is none."""
     return sha256_file(path) if path.is_file() else None
+
+
+WRITERS = {".parquet": "to_parquet", ".csv": "to_csv", ".feather": "to_feather"}
+
+
+def export(results: Results, path: Path) -> None:
+    """The item frame for other tools: .parquet, .csv or .feather by the file's ending.
+
+    Raises:
+        FrameError: another ending.
+    """
+    if path.suffix not in WRITERS:
+        raise FrameError(f"cannot export to '{path.name}': use one of the endings {', '.join(WRITERS)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    more = {"index": False} if path.suffix != ".feather" else {}
+    getattr(results.items, WRITERS[path.suffix])(path, **more)

@@ -5,6 +5,7 @@ A spec names groups of tasks, never systems: rows are the suite's systems that t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,9 @@ class TableSpec(Frozen):
         return self
 
 
+OTHER_TASKS = "other_tasks"
+
+
 @dataclass(frozen=True)
 class Line:
     """A row or a column: the key that `explain` takes and the labels that are printed."""
@@ -133,7 +137,32 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
             made = makers[spec.form](results, name, spec)
         if made is not None:
             tables[name] = made
-    return tables
+    other = other_tasks(results, specs)
+    made = scores_table(results, OTHER_TASKS, other) if other else None
+    return tables | ({OTHER_TASKS: made} if made else {})
+
+
+def other_tasks(results: Results, specs: Mapping[str, TableSpec]) -> TableSpec | None:
+    """A table of the tasks that no shipped table names (imported results, tasks of one's own); None where there are none.
+
+    One column per task with the first of its metrics that lies in [0, 1] on every item; others have no interval here.
+    """
+    named = {task for spec in specs.values() for group in spec.groups for task in group.tasks}
+    ranges = results.items[~results.items["task"].isin(named)].groupby(["task", "metric"], observed=True, sort=False)
+    metrics: dict[str, str] = {}
+    for (task, metric), values in ranges["value"]:  # type: ignore[misc]
+        if values.between(0, 1).all():
+            metrics.setdefault(str(task), str(metric))
+    groups = tuple(
+        Group(name=re.sub(r"[^a-z0-9]+", "_", task.lower()), label=task, tasks=(task,), metric=metric)
+        for task, metric in metrics.items()
+    )
+    caption = "Per cent. Mean over seeds ± standard error; each task with its own first metric."
+    return (
+        TableSpec(title="Other tasks", caption=caption, form="scores", groups=groups, mark_best=True)
+        if groups
+        else None
+    )
 
 
 def groups_of(results: Results, spec: TableSpec) -> list[Group]:
