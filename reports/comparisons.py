@@ -130,7 +130,7 @@ def rank_flip_probability(difference: float, stderr: float) -> float:
     return float(stats.norm.cdf(-abs(difference) / (stderr * math.sqrt(2))))
 
 
-def estimator_error(right_I: np.ndarray, flip_I: np.ndarray) -> float:
+def estimator_error(flip_I: np.ndarray) -> float:
     """Standard error of an accuracy that is due to sampled scores alone: other masks, the same items and weights.
 
     An answer that flips with probability q is a coin of variance q(1 − q) (its expected share right is 1 − q where it
@@ -138,7 +138,7 @@ def estimator_error(right_I: np.ndarray, flip_I: np.ndarray) -> float:
     already holds this part once when items are drawn anew; it is what remains when items are held fixed.
     """
     flip = np.asarray(flip_I, dtype=float)
-    if len(flip) != len(right_I) or ((flip < 0) | (flip > 1)).any():
+    if not len(flip) or not ((flip >= 0) & (flip <= 1)).all():
         raise ValueError("every item needs a probability of a flipped answer between 0 and 1.")
     return math.sqrt(float((flip * (1 - flip)).sum())) / len(flip)
 

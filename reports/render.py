@@ -36,6 +36,7 @@ FACTS = [
     "p_best",
     "detectable",
     "rank_flip",
+    "estimator_error",
     "kind",
     "oracle_length",
     "source",

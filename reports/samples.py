@@ -18,6 +18,7 @@ import orjson
 from reports.locations import ReportsError
 
 SAMPLES_FILE = "samples.jsonl"
+SCORES_FILE = "scores.jsonl"
 SAMPLE_COLUMNS = ["language", "world_task", "template", "item", "cluster", "metric", "value", "chance", "prediction"]
 _DOC_ID = re.compile(rb'\{"doc_id": (\d+),')
 
@@ -98,3 +99,9 @@ def chosen(responses: Any, n_choices: int) -> float:
     except (TypeError, ValueError, IndexError):
         return math.nan
     return float(scores.index(max(scores))) if len(scores) == n_choices else math.nan
+
+
+def score_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    """Per question: scores, their standard errors (nats), the probability of a flipped answer; where they were sampled."""
+    with open(folder / SCORES_FILE, "rb") as file:
+        yield from map(orjson.loads, file)

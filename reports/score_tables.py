@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from reports.cells import (
     p_text,
     score_cell,
 )
+from reports.comparisons import estimator_error
 from reports.frame import Results, reference
 from reports.marks import BEST_NOTE, Rivals, marked
+from reports.samples import SCORES_FILE, score_lines
 from reports.tables import Extra, Group, Line, Table, TableSpec, groups_of, pairs_of
 
 
@@ -47,7 +50,9 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     for group in groups:
         spreads = {e: column_spread(results, e, group, None, spec.aggregate == "tasks") for e in {p[1] for p in pairs}}
         column = by_group[group.name]
-        cells |= {(keys[pair], group.name): score_cell(column[pair], spreads[pair[1]]) for pair in pairs}
+        for pair in pairs:
+            cell = score_cell(column[pair], spreads[pair[1]])
+            cells[keys[pair], group.name] = replace(cell, facts={**cell.facts, **_estimator_facts(results, cell)})
     if spec.mark_best:
         cells |= marked({g.name: _rivals(results, by_group[g.name], keys, cells, g) for g in groups}, cells)
     tested = [(keys[p], g.name, by_group[g.name][p]) for g in groups if g.against_chance for p in pairs]
@@ -73,6 +78,19 @@ EXTRA_LABELS: dict[Extra, str] = {
     "seconds": "s/1000 items",
     "agreement": "Agreement",
 }
+
+
+def _estimator_facts(results: Results, cell: Cell) -> dict[str, float]:
+    """How much of a sampled score's error other masks alone would make (per cent), where runs say how sure they are."""
+    errors = []
+    for reference_ in cell.runs:
+        folder = results.root / "runs" / reference_.partition("@")[0]
+        if (folder / SCORES_FILE).is_file():
+            errors.append(estimator_error(np.array([line["flip_probability"] for line in score_lines(folder)])))
+    if not errors:
+        return {}
+    # masks of different runs are independent, a run whose scores are exact adds nothing
+    return {"estimator_error": 100 * math.sqrt(sum(error**2 for error in errors)) / len(cell.runs)}
 
 
 def _rivals(results: Results, column: Mapping, keys: Mapping, cells: Mapping, group: Group) -> Rivals:

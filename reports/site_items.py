@@ -9,18 +9,14 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-import orjson
 
 from harness.records import RunRecord
 from reports.expected import RunKey
 from reports.frame import Results
-from reports.samples import SAMPLES_FILE, is_choice, sample_lines
+from reports.samples import SAMPLES_FILE, SCORES_FILE, is_choice, sample_lines, score_lines
 
-SCORES_FILE = "scores.jsonl"
 ITEMS_PER_TASK = 2000
 BYTES = 3_400_000  # of the packed items; the page is to stay below 5 MB
 TaskItems = dict[str, Any]
@@ -124,12 +120,6 @@ def _answers(results: Results, key: RunKey, record: RunRecord, wanted: Sequence[
         errors = {line["doc_id"]: [_short(c["stderr"]) for c in line["choices"]] for line in score_lines(folder)}
         answers["se"] = [errors.get(doc_id) for doc_id in wanted]
     return answers
-
-
-def score_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """Per question: scores, their standard errors (nats), the probability of a flipped answer; where they were sampled."""
-    with open(folder / SCORES_FILE, "rb") as file:
-        yield from map(orjson.loads, file)
 
 
 def _response(line: dict[str, Any]) -> Any:

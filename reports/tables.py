@@ -49,7 +49,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "published"]
+    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "variance", "published"]
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -63,7 +63,7 @@ class TableSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> TableSpec:
-        if self.form in ("scores", "languages", "differences") and not self.groups:
+        if self.form in ("scores", "languages", "differences", "variance") and not self.groups:
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
@@ -118,6 +118,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
+    from reports.variance import variance_table
 
     makers: dict[str, Callable[..., Table | None]] = {
         "scores": scores_table,
@@ -125,6 +126,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "differences": differences_table,
         "speed": speed_table,
         "scoring": scoring_table,
+        "variance": variance_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

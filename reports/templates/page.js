@@ -68,7 +68,7 @@ function sortBy(heading) {
 const FACTS = {
   stderr: "standard error", low: "95 % low", high: "95 % high", low_items: "95 % low, these checkpoints",
   high_items: "95 % high, these checkpoints", seed_values: "by seed", seed_sd: "sd over seeds", n_items: "items",
-  chance: "chance", p_holm: "p above chance (Holm)", p_best: "p: better than every other row (Holm)", detectable: "smallest detectable difference to the nearest row", rank_flip: "probability that a repetition orders the two the other way", kind: "score kind", p: "p",
+  chance: "chance", p_holm: "p above chance (Holm)", p_best: "p: better than every other row (Holm)", detectable: "smallest detectable difference to the nearest row", estimator_error: "standard error of other masks alone (these items, these weights)", rank_flip: "probability that a repetition orders the two the other way", kind: "score kind", p: "p",
 };
 
 async function openCell(button) {
