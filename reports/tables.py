@@ -49,7 +49,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "variance", "published"]
+    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "variance", "corpus", "published"]
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -63,10 +63,15 @@ class TableSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> TableSpec:
-        if self.form in ("scores", "languages", "differences", "variance") and not self.groups:
+        if self.form in ("scores", "languages", "differences", "variance", "corpus") and not self.groups:
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
+        wrong = [
+            group.metric for group in self.groups if self.form == "corpus" and group.metric not in ("bleu", "chrf")
+        ]
+        if wrong:
+            raise ValueError(f"groups.metric: a table of form 'corpus' knows bleu and chrf, not {wrong[0]}")
         if (self.form == "detail") != (self.of is not None):
             raise ValueError("of: names the table that a 'detail' table spells out, and belongs to that form only")
         return self
@@ -114,6 +119,7 @@ def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
 
 def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
+    from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
@@ -127,6 +133,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "speed": speed_table,
         "scoring": scoring_table,
         "variance": variance_table,
+        "corpus": corpus_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

@@ -53,7 +53,18 @@ def test_build_writes_every_file_and_prints_the_report(made, capsys):
     root = made / "results/toy"
     before = {path: path.read_bytes() for folder in ("tables", "figures") for path in (root / folder).iterdir()}
     names = {path.relative_to(root).as_posix() for path in before}
-    tables = ("main", "main_detail", "language", "ablation", "estimators", "lengths", "speed", "variance", "claims")
+    tables = (
+        "main",
+        "main_detail",
+        "language",
+        "ablation",
+        "estimators",
+        "lengths",
+        "speed",
+        "variance",
+        "corpus",
+        "claims",
+    )
     tables += tuple(load_published_specs())
     figures = {f"figures/{name}.{kind}" for name in ("main", "pareto") for kind in ("png", "pdf")}
     assert names == {f"tables/{name}.{kind}" for name in tables for kind in ("md", "csv", "tex")} | figures
