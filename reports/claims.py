@@ -151,20 +151,19 @@ def _where(frame: pd.DataFrame, where: Mapping[str, tuple[str, ...]]) -> pd.Seri
 def order(claim: OrderClaim) -> Finding:
     """Pairs in which the first is larger; the sign test's p says how surprising that is by chance."""
     frame = load_published(claim.paper)
-    chosen = frame[_where(frame, claim.where)]
+    chosen = pd.DataFrame(frame[_where(frame, claim.where)])
     keys = list(claim.pair_by)
-    first, second = (
-        chosen[chosen[claim.column] == name].set_index(keys)["value"] for name in (claim.first, claim.second)
-    )
-    pairs = pd.DataFrame({"first": first, "second": second}).dropna()
+    sides = {"first": claim.first, "second": claim.second}
+    named = {side: pd.DataFrame(chosen[chosen[claim.column] == name]) for side, name in sides.items()}
+    pairs = pd.DataFrame({side: part.set_index(keys)["value"] for side, part in named.items()}).dropna()
     if claim.among is not None:
-        pairs = pairs[[_figure(frame, key, claim.among) for key in pairs.index]]
+        pairs = pd.DataFrame(pairs[[_figure(frame, key, claim.among) for key in pairs.index]])
     if pairs.empty:
         return Finding(claim, "not testable: no published pair", "")
-    gaps = (pairs["first"] - pairs["second"]).to_numpy()
+    gaps = pairs["first"].to_numpy() - pairs["second"].to_numpy()
     wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
     verdict = "supported" if losses == 0 and wins else "contradicted" if wins == 0 else "mixed"
-    p = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    p = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     evidence = f"{wins} of {len(pairs)} published pairs, mean difference {signed(float(gaps.mean()))} (sign test p {p_text(p)})"
     return Finding(claim, verdict, evidence)
 
@@ -174,21 +173,22 @@ def _figure(frame: pd.DataFrame, key: Any, among: Among) -> bool:
     model = str(key[-1] if isinstance(key, tuple) else key)
     data = model.rpartition(" + ")[2]
     of_data = frame["subset"].map(lambda subset: bool(subset) and data.startswith(subset))
-    known = frame[(frame["metric"] == among.metric) & of_data]
-    return not known.empty and float(known["value"].iloc[0]) >= among.at_least
+    known = frame.loc[(frame["metric"] == among.metric) & of_data, "value"].to_numpy()
+    return len(known) > 0 and float(known[0]) >= among.at_least
 
 
 def recompute(claim: RecomputeClaim) -> Finding:
     """How many published aggregates equal the aggregate of their published parts."""
     frame = load_published(claim.paper)
-    chosen = frame[_where(frame, claim.where)]
+    chosen = pd.DataFrame(frame[_where(frame, claim.where)])
     whole = _where(chosen, claim.whole)
     keys = list(claim.pair_by)
-    parts = chosen[~whole].groupby(keys)["value"].agg(claim.combine)
-    pairs = pd.DataFrame({"ours": parts, "published": chosen[whole].set_index(keys)["value"]}).dropna()
+    parts = pd.DataFrame(chosen[~whole]).groupby(keys)["value"].agg(claim.combine)
+    wholes = pd.DataFrame(chosen[whole]).set_index(keys)["value"]
+    pairs = pd.DataFrame({"ours": parts, "published": wholes}).dropna()
     if pairs.empty:
         return Finding(claim, "not testable: no published parts", "")
-    gaps = (pairs["ours"] - pairs["published"]).abs().to_numpy()
+    gaps = np.abs(pairs["ours"].to_numpy() - pairs["published"].to_numpy())
     equal = int((gaps <= claim.tolerance + 1e-9).sum())
     verdict = "supported" if equal == len(pairs) else "mixed" if equal else "contradicted"
     return Finding(claim, verdict, f"{equal} of {len(pairs)} within {claim.tolerance:g} (largest gap {gaps.max():.4f})")

@@ -47,13 +47,18 @@ def permutation_p(
     if len(totals_C) <= EXACT_CLUSTERS:
         patterns = (np.arange(2 ** len(totals_C))[:, None] >> np.arange(len(totals_C))) & 1
         return float((np.abs((2.0 * patterns - 1) @ totals_C) >= observed - near).mean())
-    rng, hits = np.random.default_rng(seed), 0.5
-    for at in range(0, draws, 1000):
-        signs = rng.integers(0, 2, size=(min(1000, draws - at), len(totals_C)), dtype=np.int8)
-        # flipping the sign of x changes the sum by −2x
-        sums = np.abs(totals_C.sum() - 2 * (signs.astype(np.float32) @ totals_C.astype(np.float32)))
-        hits += 0.5 * int((sums > observed + near).sum()) + 0.5 * int((sums > observed - near).sum())
+    sums = np.abs(_flipped_sums(totals_C, draws, np.random.default_rng(seed)))
+    hits = 0.5 + 0.5 * int((sums > observed + near).sum()) + 0.5 * int((sums > observed - near).sum())
     return float(hits / (1 + draws))
+
+
+def _flipped_sums(totals_C: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Sums of the totals under random signs [draws]; k totals of equal size m sum to m·(2·Binomial(k, ½) − k)."""
+    sizes, counts = np.unique(np.abs(totals_C).round(12), return_counts=True)
+    sums = np.zeros(draws)
+    for size, count in zip(sizes, counts, strict=True):
+        sums += size * (2.0 * rng.binomial(count, 0.5, draws) - count)
+    return sums
 
 
 def bootstrap_interval(
@@ -188,7 +193,7 @@ def sacrebleu_paired(
             raise ValueError(f"{name} has {len(texts)} texts for {len(references)} references.")
     scorer = BLEU(references=[list(references)]) if metric == "bleu" else CHRF(references=[list(references)])
     # sacreBLEU 2.x counts strictly larger differences, so that a copy of the baseline would get the smallest p there is
-    named = [(name, list(texts)) for name, texts in systems.items()]
+    named: list[tuple[str, Sequence[str]]] = [(name, list(texts)) for name, texts in systems.items()]
     paired = PairedTest(named, {metric: scorer}, references=None, test_type=test, n_samples=draws)
     found = next(values for key, values in paired()[1].items() if key != "System")
     first = float(found[0].score)  # type: ignore[union-attr]

@@ -154,7 +154,9 @@ def _record(entry: Found, suite: str, files: dict[str, str]) -> RunRecord:
     arguments = config.get("model_args") or {}
     generates = data["configs"][entry.task].get("output_type") == "generate_until"
     lines = list(sample_lines(entry.samples))
-    seeds = {key: value for key in config if key.endswith("_seed") and isinstance(value := config[key], int)}
+    seeds: dict[str, int | None] = {
+        str(key): value for key in config if key.endswith("_seed") and isinstance(value := config[key], int)
+    }
     values = {k: float(v) for k, v in data["results"][entry.task].items() if isinstance(v, (int, float)) and "," in k}
     return RunRecord(
         run_id=digest_of([entry.system, entry.task, files]),

@@ -80,7 +80,8 @@ def _equal_weights(strata: list[str]) -> np.ndarray:
 
 def marked(columns: Mapping[str, Rivals], cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
     """The cells of the best rows and of those tied with them, with `mark` and the figures behind it."""
-    verdicts = {column: verdict for column, rivals in columns.items() if (verdict := compare(rivals))}
+    found = {column: compare(rivals) for column, rivals in columns.items()}
+    verdicts = {column: verdict for column, verdict in found.items() if verdict is not None}
     worst = {column: max(verdict.p.values()) for column, verdict in verdicts.items()}
     adjusted = dict(zip(worst, statistics.holm(list(worst.values())), strict=True))
     done: dict[Key, Cell] = {}

@@ -178,8 +178,8 @@ def _checkpoint(suite: Suite, root: Path, system: str, seed: int, run: RunRecord
 def _mixture(folder: Path) -> Iterator[Fact]:
     """What the recipe mixed: its source, files and template."""
     path = folder / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    mixture = (recipe or {}).get("mixture")
+    recipe = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+    mixture = recipe.get("mixture")
     if mixture:
         text = ", ".join(f"{key}={value}" for key, value in mixture.items() if value not in (None, []))
         yield Fact(2, "mixture", f"{text}, template {recipe.get('template')}")

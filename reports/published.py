@@ -128,9 +128,9 @@ def selected(spec: PublishedSpec) -> pd.DataFrame:
         keep &= frame[name].isin(values)
     if spec.languages != "all":
         keep &= frame["lang"].isin(L1) == (spec.languages == "L1")
-    if not keep.any():
+    if not bool(keep.to_numpy().any()):
         raise PublishedError(f"'{spec.title}': {spec.paper}.csv has no number for it; see its tables and where.")
-    return frame[keep]
+    return pd.DataFrame(frame[keep])
 
 
 def published_table(name: str, spec: PublishedSpec) -> Table:
@@ -240,7 +240,7 @@ def _beside(
     for column, value in match.where.items():
         keep &= frame[column] == value
     group = Group(name="published", label="", tasks=match.tasks, metric=match.metric, parallel=match.parallel)
-    for number in _combined(frame[keep], spec).to_dict("records"):
+    for number in _combined(pd.DataFrame(frame[keep]), spec).to_dict("records"):
         row, column = (slug([str(number[n]) for n in names]) for names in (spec.rows, spec.columns))
         source, published = source_of(number, spec), float(number["combined"])
         scores = load_scores(

@@ -73,12 +73,13 @@ def _panels(count: int, columns: int, height: float, **more: Any) -> tuple[Figur
 
 def _bars(spec: PublishedSpec, frame: pd.DataFrame) -> Figure:
     """One panel per row of the table, one bar per column, its value above."""
-    wide = frame.groupby([*spec.rows, *spec.columns], sort=False)["value"].mean().unstack()
-    wide = wide[[value for value in spec.where.get(spec.columns[0], tuple(wide.columns)) if value in wide.columns]]
+    wide = frame.pivot_table(values="value", index=spec.rows[0], columns=spec.columns[0], aggfunc="mean", sort=False)
+    asked = spec.where.get(spec.columns[0], tuple(wide.columns))
+    wide = wide.reindex(columns=[name for name in asked if name in wide.columns])
     colours = _colours(list(wide.columns))
     figure, axes = _panels(len(wide), len(wide), 2.0, sharey=True)
     for panel, (row, values) in zip(axes, wide.iterrows(), strict=True):
-        bars = panel.bar(range(len(values)), values, color=[colours[name] for name in values.index], width=0.8)
+        bars = panel.bar(range(len(values)), values, color=[colours[str(name)] for name in values.index], width=0.8)
         panel.bar_label(bars, fmt="%.0f", fontsize=6, padding=1)
         panel.set_title(str(row), loc="left")
         panel.set_xticks([])
@@ -155,8 +156,9 @@ def gains() -> pd.DataFrame:
     table = frame[(frame["table"] == "Table 1") & (frame["task"] == "AlpacaEval 1.0")]
     wide = table.pivot(index="model", columns="system", values="value")[["IM", "IT"]].dropna()
     facts = frame[frame["table"] == "Table 5"].pivot(index="subset", columns="metric", values="value")
-    data = [max((s for s in facts.index if name.rpartition(" + ")[2].startswith(s)), key=len) for name in wide.index]
-    gain = (100 * (wide["IM"] / wide["IT"] - 1)).to_numpy()
+    sets = [str(name).rpartition(" + ")[2] for name in wide.index]
+    data = [max((str(s) for s in facts.index if name.startswith(str(s))), key=len) for name in sets]
+    gain = 100 * (np.asarray(wide["IM"]) / np.asarray(wide["IT"]) - 1)
     return pd.DataFrame(
         {"gain": gain, "ratio": facts.loc[data, "instruction_over_output"].to_numpy(), "examples": facts.loc[data, "n_examples"].to_numpy()},
         index=pd.Index(data, name="data"),

@@ -157,7 +157,9 @@ def other_tasks(results: Results, specs: Mapping[str, TableSpec]) -> TableSpec |
     One column per task with the first of its metrics that lies in [0, 1] on every item; others have no interval here.
     """
     named = {task for spec in specs.values() for group in spec.groups for task in group.tasks}
-    ranges = results.items[~results.items["task"].isin(named)].groupby(["task", "metric"], observed=True, sort=False)
+    ranges = results.items[~results.items["task"].isin(sorted(named))].groupby(
+        ["task", "metric"], observed=True, sort=False
+    )
     metrics: dict[str, str] = {}
     for (task, metric), values in ranges["value"]:  # type: ignore[misc]
         if values.between(0, 1).all():

@@ -69,16 +69,18 @@ def nested(values_I: np.ndarray, outer: Sequence[str], inner: Sequence[str]) -> 
     within = frame["y"] - frame.groupby(["a", "b"])["y"].transform("mean")
     rest = float((within**2).sum()) / (total - n_cells) if total > n_cells else 0.0
     owner = cells.index.get_level_values("a")
-    sizes, top_sizes = cells["size"].to_numpy(float), tops["size"].to_numpy(float)
-    owner_size, owner_mean = (tops.loc[owner, name].to_numpy(float) for name in ("size", "mean"))
+    sizes, cell_means = np.asarray(cells["size"], dtype=float), np.asarray(cells["mean"], dtype=float)
+    top_sizes, top_means = np.asarray(tops["size"], dtype=float), np.asarray(tops["mean"], dtype=float)
+    place = pd.Index(tops.index).get_indexer(owner)
+    owner_size, owner_mean = top_sizes[place], top_means[place]
     share = float((sizes**2 / owner_size).sum())
     inside = 0.0
     if n_cells > n_tops:
-        square = float((sizes * (cells["mean"].to_numpy() - owner_mean) ** 2).sum()) / (n_cells - n_tops)
+        square = float((sizes * (cell_means - owner_mean) ** 2).sum()) / (n_cells - n_tops)
         inside = max((square - rest) * (n_cells - n_tops) / (total - share), 0.0)
     if n_tops < 2:
         return 0.0, inside, rest
-    square = float((top_sizes * (tops["mean"].to_numpy() - values_I.mean()) ** 2).sum()) / (n_tops - 1)
+    square = float((top_sizes * (top_means - values_I.mean()) ** 2).sum()) / (n_tops - 1)
     of_inner = (share - float((sizes**2).sum()) / total) / (n_tops - 1)
     of_outer = (total - float((top_sizes**2).sum()) / total) / (n_tops - 1)
     return max((square - rest - of_inner * inside) / of_outer, 0.0), inside, rest
@@ -109,7 +111,7 @@ def _split(results: Results, known: Sequence[Scores], tasks: Sequence[str]) -> C
     for scores in known[1:]:
         items = items.intersection(scores.items, sort=False)
     values_MSI = np.stack([s.values_IS[s.items.get_indexer(items)].T for s in known])
-    about = results.items[results.items["task"].isin(tasks)].drop_duplicates(["task", "item"])
+    about = pd.DataFrame(results.items[results.items["task"].isin(list(tasks))]).drop_duplicates(["task", "item"])
     keys = about["task"].astype(str) + "/" + about["item"].astype(str)
     named = about.set_index(keys)[["language", "template"]].astype(object).reindex(items).fillna("").astype(str)
     return components(values_MSI, named["language"].tolist(), (named["language"] + named["template"]).tolist())

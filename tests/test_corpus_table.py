@@ -20,7 +20,7 @@ def test_the_better_writer_is_bold_and_its_copy_a_tie():
     bad = tuple(map(broken, REFERENCES))
     cells = compared({"bad": written(bad, bad), "good": written(REFERENCES, REFERENCES)}, "bleu")
     assert (cells["good"].mark, cells["bad"].mark) == ("best", "")
-    assert cells["good"].value == pytest.approx(100) and cells["bad"].value < 20
+    assert cells["good"].value == pytest.approx(100) and (cells["bad"].value or 100) < 20
     cells = compared({"copy": written(REFERENCES), "good": written(REFERENCES), "bad": written(bad)}, "chrf")
     assert [cells[name].mark for name in ("copy", "good", "bad")] == ["tie", "tie", ""]
 

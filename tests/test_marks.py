@@ -22,7 +22,7 @@ def scores(values_IS: np.ndarray, strata: tuple[str, ...] | None = None, cluster
     )  # fmt: skip
 
 
-def rivals(upward: bool = True, **systems: np.ndarray) -> Rivals:
+def rivals(upward: bool = True, /, **systems: np.ndarray) -> Rivals:
     spread = statistics.seed_spread(list(systems.values()))
     return Rivals({name: scores(values) for name, values in systems.items()}, spread, upward)
 
@@ -47,7 +47,7 @@ def test_rows_that_cannot_be_told_apart_are_ties():
 
 
 def test_where_lower_is_better_the_lowest_wins():
-    verdict = compare(rivals(upward=False, a=right(0.9), b=right(0.1)))
+    verdict = compare(rivals(False, a=right(0.9), b=right(0.1)))
     assert verdict is not None and verdict.best == "b"
     assert compare(rivals(a=right(0.5))) is None
 
@@ -81,7 +81,7 @@ def test_false_bold_rate_of_equal_systems(systems):
         for name in "xyz":
             hard = rng.normal(size=80) * 1.5
             drawn = {f"s{k}": (hard + rng.normal(size=80) > 0)[:, None] for k in range(systems)}
-            columns[name] = rivals(**drawn)
+            columns[name] = rivals(True, **drawn)
         cells = {(f"s{k}", name): Cell("") for k in range(systems) for name in columns}
         bold += any(cell.mark == "best" for cell in marked(columns, cells).values())
     assert bold / tables <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+import pandas as pd
 import pytest
 import synthetic_results as synthetic
+from scipy import stats
 
 from harness.suites import Suite
 from reports.claims import OrderClaim, RecomputeClaim, SuiteClaim, check_claims, claims_table, load_claims
@@ -33,7 +36,8 @@ def test_every_number_has_a_paper_a_version_and_a_table():
     for path in published_folder().glob("*.csv"):
         frame = load_published(path.stem)
         assert list(frame.columns[: len(COLUMNS)]) == COLUMNS
-        assert frame[["paper", "version", "table", "metric"]].ne("").all(axis=None) and frame["value"].notna().all()
+        assert (frame[["paper", "version", "table", "metric"]].to_numpy() != "").all()
+        assert np.isfinite(frame["value"].to_numpy()).all()
         assert not frame.duplicated([name for name in COLUMNS if name != "value"]).any()
 
 
@@ -61,7 +65,7 @@ def test_figure_4_has_the_labels_of_the_paper():
     # sentence completion pools the 13 languages of XCOPA and XStoryCloze; labels printed in the paper's figure
     frame = load_published("xmtf")
     keep = (frame["table"] == "Table 9") & (frame["prompt"] == "EN") & (frame["metric"] == "median_acc_5prompts")
-    frame = frame[keep & frame["lang"].isin(L1)]
+    frame = pd.DataFrame(frame[keep & frame["lang"].isin(L1)])
     models = ["XGLM-7.5B", "BLOOM", "mTk-13B", "BLOOMZ-P3", "BLOOMZ", "mT0-13B"]
     printed = {
         ("XCOPA", "XStoryCloze"): [51.8, 52.9, 50.4, 80.5, 82.6, 86.0],
@@ -69,7 +73,7 @@ def test_figure_4_has_the_labels_of_the_paper():
         ("XWinograd",): [50.3, 50.6, 54.7, 54.6, 66.3, 74.6],
     }
     for tasks, labels in printed.items():
-        means = frame[frame["task"].isin(tasks)].groupby("model")["value"].mean()
+        means = pd.DataFrame(frame[frame["task"].isin(list(tasks))]).groupby("model")["value"].mean()
         assert [means[model] for model in models] == pytest.approx(labels, abs=0.051), tasks
 
 
@@ -78,7 +82,7 @@ def test_instruction_modelling_gain_grows_with_the_length_ratio():
     assert len(table) == 7
     assert table.loc["Less MMLU Chat", "gain"] == pytest.approx(100 * (9.78 / 4.42 - 1))
     assert table.loc["LIMA", "ratio"] == pytest.approx(0.0942)
-    assert table[["gain", "ratio"]].corr("spearman").iloc[0, 1] > 0.5
+    assert np.corrcoef(stats.rankdata(table["gain"]), stats.rankdata(table["ratio"]))[0, 1] > 0.5
     assert ratio_figure().axes
 
 
