@@ -109,7 +109,7 @@ rule report:
     input:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         list(SPEED),
-        sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
+        sorted(str(path) for path in Path("reports").rglob("*.yaml")),
     output:
         f"{ROOT}/report.md",
         f"{ROOT}/report/index.html",

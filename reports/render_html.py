@@ -17,8 +17,10 @@ SUMMARY_ROWS = ("chance", "items")  # describe the columns, so they stay below h
 def to_html(table: Table, suite: str) -> str:
     """A `<table>` with a sticky first column between its caption and its footnotes; keys as in the table's CSV."""
     heads = [*table.stubs, *(column.labels[0] for column in table.columns)]
+    measured = {column for (_, column), cell in table.cells.items() if cell.value is not None or cell.text == MISSING}
+    numbers = {len(table.stubs) + i for i, column in enumerate(table.columns) if column.key in measured}
     head = "".join(
-        f'<th scope="col"{"" if i < len(table.stubs) else " class=number"}><button type="button">{escape(text)}</button></th>'
+        f'<th scope="col"{" class=number" if i in numbers else ""}><button type="button">{escape(text)}</button></th>'
         for i, text in enumerate(heads)
     )
     rows = [row for row in table.rows if row.key not in SUMMARY_ROWS]

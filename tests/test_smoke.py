@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import read_checkpoint, read_run
+from harness.records import TraceRecord, read_checkpoint, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ROOT / "results" / "smoke"
@@ -20,6 +20,10 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     kept = {key: value for key, value in os.environ.items() if key != "ANYORDER_CORPUS"}
     env = {**kept, **environment}
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def samples(run: str) -> list[dict]:
+    return [json.loads(line) for line in (SMOKE / "runs" / run / "samples.jsonl").open(encoding="utf-8")]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,15 @@ def test_tables_figures_and_report_are_there(made):
         assert (SMOKE / "figures" / f"main.{ending}").stat().st_size > 1000
         assert (SMOKE / "figures" / f"pareto.{ending}").stat().st_size > 1000
         assert (SMOKE / "figures" / f"scoring.{ending}").stat().st_size > 1000
+    page = (SMOKE / "report" / "index.html").read_text(encoding="utf-8")
+    assert len(page) < 5_000_000 and "Denoising traces" in page
+    for system in ("diffusionllm", "instruct_xmlr"):
+        lines = (SMOKE / "runs" / f"{system}-0" / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+        found = [TraceRecord.model_validate_json(line) for line in lines]
+        assert {trace.task for trace in found} >= {"mini_retell", "mini_heldin_gen"}
+        for trace in found:
+            sample = next(s for s in samples(f"{system}-0/main/{trace.task}") if s["doc_id"] == trace.doc_id)
+            assert trace.answer == sample["resps"][0][0]
     report = (SMOKE / "report.md").read_text(encoding="utf-8")
     assert "Main results" in report and "missing" not in report.split("## How")[0]
     assert "Main results" in made.stdout
