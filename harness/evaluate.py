@@ -45,6 +45,13 @@ def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", de
     )
 
 
+def load_of_suite(suite: Suite, root: Path, name: str, seed: int | None = None) -> Any:
+    """The model of a suite's system from its checkpoint below `root`: of one seed, or of the suite's first."""
+    system = suite.system(name)
+    checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0] if seed is None else seed}"
+    return load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+
+
 def evaluate_model(arguments: argparse.Namespace) -> None:
     """`run --model … --tasks …`: sealed runs below --output_path, and a table on the terminal."""
     from lm_eval.utils import simple_parse_args_string
@@ -59,7 +66,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
-        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction,
+        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=arguments.metadata,
     )  # fmt: skip
     records = runner.run(manager, tasks)
     if model.rank == 0:
@@ -71,8 +78,6 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     system = suite.system(system_name)
     if seed not in suite.seeds:
         raise ConfigError(f"seed {seed} is not one of suite {suite.name}'s seeds {list(suite.seeds)}.")
-    from harness.traces import write_traces
-
     root = results / suite.name
     use_embedded_corpus(suite, root)
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
@@ -97,8 +102,7 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     if model.rank == 0:
         print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")
         runs = {f"{record.evaluation}/{record.task}": record.run_id for record in records}
-        traces = write_traces(model, records, folder) if seed == suite.seeds[0] else None
-        write_atomically(folder / DONE_FILE, _done(runs, traces))
+        write_atomically(folder / DONE_FILE, _done(runs))
 
 
 def use_embedded_corpus(suite: Suite, root: Path) -> None:
@@ -108,5 +112,5 @@ def use_embedded_corpus(suite: Suite, root: Path) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _done(runs: dict[str, str], traces: str | None) -> str:
-    return json.dumps({"finished": now(), "runs": runs, "traces_sha256": traces}, indent=1) + "\n"
+def _done(runs: dict[str, str]) -> str:
+    return json.dumps({"finished": now(), "runs": runs}, indent=1) + "\n"

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA_VERSION = 1
 CHECKPOINT_FILE = "checkpoint.json"
 RUN_FILE = "run.json"
-TRACES_FILE = "traces.jsonl"  # beside a system's runs
 PACKAGES = ("lm_eval", "torch", "transformers", "accelerate", "datasets", "tokenizers", "pandas", "anyorder")
 
 Kind = Literal["exact", "bound", "pseudo"]
@@ -127,35 +126,10 @@ class RunRecord(Frozen):
     seconds: float
     files: dict[str, str]
 
-
-class TracePass(Frozen):
-    """One forward pass of a decoder over an answer of N tokens: the canvas that it read and what it guessed.
-
-    canvas: token texts, None where hidden; guess: the most probable token's text at the positions asked for (None
-    elsewhere) and its probability (0 … 1).
-    """
-
-    canvas: tuple[str | None, ...]
-    guess: tuple[str | None, ...]
-    probability: tuple[float | None, ...]
-
-
-class TraceRecord(Frozen):
-    """How a decoder wrote one answer, pass by pass; a line of `traces.jsonl` beside a system's runs.
-
-    `tokens` are the finished canvas, `answer` is the text cut at eos and stop strings.
-    """
-
-    task: str
-    doc_id: int
-    item: str
-    decoder: str
-    settings: dict[str, str | int | float | bool | None]
-    prompt: str
-    target: str
-    passes: tuple[TracePass, ...]
-    tokens: tuple[str, ...]
-    answer: str
+    @property
+    def approximate(self) -> bool:
+        """Whether answers were written with an approximation of the decoder: a block-wise cache of keys and values."""
+        return self.settings.get("block_cache", "off") != "off"
 
 
 def sha256_file(path: Path) -> str:

@@ -1,141 +1,168 @@
-"""Denoising traces: how a decoder fills an answer, pass by pass, recorded at the backbone.
+"""Traces: what a decoder did to a canvas, pass by pass, for people to look at.
 
-A `Recorder` stands in front of a backbone and notes what every pass reads and guesses, so no decoder knows of it and
-every decoder, present or future, is traced alike. Answers are written one at a time; no answer depends on its batch.
-Shapes: B rows (one), T tokens, V vocabulary, M positions asked for.
+`results/<suite>/speed/traces.jsonl`, one line (a JSON object) per item and mode:
+
+    mode, label, system, seed   the speed mode that was traced, as the suite calls it
+    task, doc_id                the document
+    prompt, reference, answer   texts; the answer is what the decoder wrote (model text: escape it)
+    decoder, settings           name, and the mode's adapter settings as given by the suite
+    passes                      list, one entry per forward pass over the answer, in order; each is a list with one
+                                entry per place of the answer, from the left: {"token", "probability", "state"}
+
+state of a place after the pass:
+    written       was hidden before the pass, holds `token` now; probability: that the pass gave it
+    held          held `token` before and after; probability: the one it was written with
+    taken_back    held `token` before, is hidden again now (re-masking); probability: the one it was written with
+    hidden        still hidden; `token` and probability are this pass's best guess, both null if it was not asked for
+
+After the last pass every place is written or held, and their tokens are the answer. A place that the decoder asks about
+again while it holds a token keeps the probability that it was written with. The last place may be the eos that ended
+the answer early; places behind it are left out. Probabilities are in [0, 1], rounded to 4 digits.
+The decoders know nothing of traces: a `Watched` backbone sees every canvas that passes through it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 
+from harness.adapters.settings import MaskedSettings
+from harness.adapters.writing import write
+from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
-from harness.records import TRACES_FILE, RunRecord, TracePass, TraceRecord, sha256_file, write_atomically
+from harness.evaluate import load_of_suite, use_embedded_corpus
+from harness.records import write_atomically
+from harness.registration import task_manager
+from harness.speed import longest_answer, settings_of
+from harness.suites import ConfigError, SpeedMode, Suite
 
-ITEMS = 6  # per task: enough to look at, seconds to make
+TRACES_FILE = Path("speed") / "traces.jsonl"
+State = Literal["written", "held", "taken_back", "hidden"]
 
 
-class Recorder:
-    """A backbone that answers as the one behind it and keeps (tokens, positions asked for, logits) of every pass."""
+@dataclass(frozen=True)
+class Place:
+    """One place of the answer after a pass: token id (None: unknown), its probability, its state."""
 
-    def __init__(self, backbone: Any):
-        self._backbone = backbone
-        self.passes: list[tuple[Canvas, list[tuple[torch.Tensor, torch.Tensor]]]] = []
+    token: int | None
+    probability: float | None
+    state: State
+
+
+class Watched:
+    """A backbone that remembers every pass over the answer of one row; everything else is the plain backbone's."""
+
+    def __init__(self, backbone: MaskedBackbone):
+        self.plain = backbone
+        self.before: list[list[int]] = []  # the answer's tokens before each pass
+        self.logprobs: list[dict[int, torch.Tensor]] = []  # per pass: place → log-probabilities [V]
+        self._place_T = torch.empty(0)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._backbone, name)
+        return getattr(self.plain, name)
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
-        """As the backbone's; opens a pass."""
-        self.passes.append((canvas, []))
-        return self._backbone.hidden(canvas)
+        """The plain backbone's states; a canvas with a target is remembered."""
+        if canvas.target_BT.any():
+            if len(canvas.tokens_BT) != 1:
+                raise ValueError(f"a trace is of one row, got {len(canvas.tokens_BT)}: trace one item, length_beam=1.")
+            self.before.append(canvas.tokens_BT[0][canvas.target_BT[0]].tolist())
+            self.logprobs.append({})
+            self._place_T = canvas.target_BT[0].cumsum(0) - 1
+        return self.plain.hidden(canvas)
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
-        """As the backbone's; notes the answer."""
-        logits_MV = self._backbone.logits_at(hidden_BTD, positions_BT)
-        self.passes[-1][1].append((positions_BT, logits_MV.clone()))
+        """The plain backbone's logits, remembered by place."""
+        logits_MV = self.plain.logits_at(hidden_BTD, positions_BT)
+        known_MV = logits_MV.detach().float().clone()
+        known_MV[:, self.plain.ids.mask] = -torch.inf
+        places = self._place_T[positions_BT[0]].tolist()
+        self.logprobs[-1].update(zip(places, known_MV.log_softmax(-1), strict=True))
         return logits_MV
 
-    def trace(self, words: Callable[[int], str]) -> tuple[TracePass, ...]:
-        """The passes that asked for tokens; `words` maps a token id to its text.
 
-        Raises:
-            ValueError: a pass had several rows.
-        """
-        written = [(canvas, asked) for canvas, asked in self.passes if asked]
-        for canvas, _ in written:
-            if len(canvas.tokens_BT) != 1:
-                raise ValueError(f"a trace follows one answer, this pass had {len(canvas.tokens_BT)} rows.")
-        mask = self._backbone.ids.mask
-        return tuple(_pass(canvas, asked, mask, words) for canvas, asked in written)
+def trace(
+    backbone: MaskedBackbone, prompt: Sequence[int], settings: MaskedSettings, name: str
+) -> tuple[list[int], list[list[Place]]]:
+    """The answer's tokens to one prompt and, per forward pass, the state of its places.
 
-
-def _pass(
-    canvas: Canvas, asked: list[tuple[torch.Tensor, torch.Tensor]], mask: int, words: Callable[[int], str]
-) -> TracePass:
-    """One pass over the positions of the answer, in order."""
-    guess: dict[int, int] = {}
-    probability: dict[int, float] = {}
-    for positions_BT, logits_MV in asked:
-        logits_MV = logits_MV.float().clone()
-        logits_MV[:, mask] = -torch.inf  # as decoders do: the mask token can never be written
-        best_M = logits_MV.softmax(-1).max(-1)
-        places = positions_BT[0].nonzero().flatten().tolist()
-        guess |= dict(zip(places, best_M.indices.tolist(), strict=True))
-        probability |= dict(zip(places, best_M.values.tolist(), strict=True))
-    places = canvas.target_BT[0].nonzero().flatten().tolist()
-    held = [int(canvas.tokens_BT[0, place]) for place in places]
-    return TracePass(
-        canvas=tuple(None if token == mask else words(token) for token in held),
-        guess=tuple(words(guess[place]) if place in guess else None for place in places),
-        probability=tuple(round(probability[place], 4) if place in probability else None for place in places),
-    )
+    Raises:
+        ValueError: length_beam > 1 (its candidates are several answers).
+    """
+    if settings.length_beam > 1:
+        raise ValueError(f"length_beam={settings.length_beam}: a trace follows one answer; take length_beam=1.")
+    watched = Watched(backbone)
+    (tokens,) = write(cast(MaskedBackbone, watched), [prompt], settings, [None], [name]).tokens
+    canvases = [*watched.before, [*tokens, backbone.ids.eos]]
+    shown = min(map(len, canvases))
+    passes, written = [], {}
+    for number, logprobs in enumerate(watched.logprobs):
+        places = []
+        for place in range(shown):
+            old, new = canvases[number][place], canvases[number + 1][place]
+            places.append(_place(old, new, backbone.ids.mask, logprobs.get(place), written.get(place)))
+            if places[-1].state == "written":
+                written[place] = places[-1].probability
+        passes.append(places)
+    return tokens, passes
 
 
-def trace_runs(model: Any, folders: Sequence[tuple[RunRecord, Path]], items: int = ITEMS) -> Iterator[TraceRecord]:
-    """Traces of some items of every run that wrote texts, asked again as their samples say; `model`: a masked adapter."""
-    for record, folder in folders:
-        if record.kind is not None or record.oracle_length:
-            continue
-        for sample in _spread(folder / "samples.jsonl", items):
-            yield _trace(model, record, sample)
+def _place(old: int, new: int, mask: int, logprobs_V: torch.Tensor | None, accepted: float | None) -> Place:
+    """State of a place that held `old` before a pass and `new` after it."""
+    if old != mask:
+        return Place(old, accepted, "held" if new != mask else "taken_back")
+    if new != mask:
+        return Place(new, None if logprobs_V is None else float(logprobs_V[new].exp()), "written")
+    if logprobs_V is None:
+        return Place(None, None, "hidden")
+    best = int(logprobs_V.argmax())
+    return Place(best, float(logprobs_V[best].exp()), "hidden")
 
 
-def _spread(samples: Path, count: int) -> Iterator[dict[str, Any]]:
-    """`count` lines spread evenly over a samples file, so that every language has its turn."""
-    with open(samples, encoding="utf-8") as file:
-        lines = file.readlines()
-    chosen = sorted({round(index * (len(lines) - 1) / max(count - 1, 1)) for index in range(count)})
-    yield from (json.loads(lines[index]) for index in chosen)
+def trace_suite(suite: Suite, results: Path) -> str:
+    """Trace `suite.traces`; writes results/<suite>/speed/traces.jsonl and says where.
+
+    Raises:
+        ConfigError: the suite has no traces section, or traces an autoregressive system.
+    """
+    plan = suite.traces
+    if plan is None or suite.speed is None:
+        raise ConfigError(f"suite {suite.name} has no traces section: nothing to trace.")
+    root = results / suite.name
+    use_embedded_corpus(suite, root)
+    task = task_manager([plan.task]).load(plan.task)["tasks"][plan.task]
+    docs = list(task.test_docs())
+    chosen = [len(docs) * number // plan.items for number in range(min(plan.items, len(docs)))]
+    lines = []
+    for mode in (mode for mode in suite.speed.modes if mode.name in plan.modes):
+        model = load_of_suite(suite, root, mode.system)
+        lines += [_line(suite, mode, model, task, plan.task, number, docs[number]) for number in chosen]
+    write_atomically(root / TRACES_FILE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return f"{len(lines)} traces in {root / TRACES_FILE}"
 
 
-def _trace(model: Any, record: RunRecord, sample: dict[str, Any]) -> TraceRecord:
-    from harness.adapters.writing import write
+def _line(suite: Suite, mode: SpeedMode, model, task, name: str, doc_id: int, doc: dict) -> dict[str, Any]:
+    settings = settings_of(model, mode, longest_answer(task))
+    if settings is None:
+        raise ConfigError(f"traces.modes: {mode.name} is autoregressive; only masked systems fill canvases.")
+    text, reference = task.doc_to_text(doc), str(task.doc_to_target(doc))
+    prompt = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokens, passes = trace(model.backbone, prompt, settings, f"{name}/{doc_id}/0")
 
-    prompt, options = (sample["arguments"]["gen_args_0"][name] for name in ("arg_0", "arg_1"))
-    settings = model.settings.changed({"length_beam": 1, **_length(options)})
-    recorder = Recorder(model.backbone)
-    ids = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    name = f"{record.task}/{sample['doc_id']}/0"
-    room = model.max_length - model.backbone.layout.overhead - settings.max_gen_toks
-    written = write(recorder, [ids[-room:]], settings, [None], [name])  # type: ignore[arg-type]
-    answer = model.tokenizer.decode(written.tokens[0], skip_special_tokens=True)
-    for stop in options.get("until") or []:
-        answer = answer.split(stop)[0] if stop else answer
+    def shown(place: Place) -> dict[str, Any]:
+        token = None if place.token is None else model.tokenizer.decode([place.token])
+        probability = None if place.probability is None else round(place.probability, 4)
+        return {"token": token, "probability": probability, "state": place.state}
 
-    def word(token: int) -> str:
-        return model.tokenizer.decode([token])
-
-    doc = sample["doc"]
-    return TraceRecord(
-        task=record.task,
-        doc_id=sample["doc_id"],
-        item=str(doc.get("id", sample["doc_id"])),
-        decoder=settings.decoder,
-        settings={"steps": settings.steps, "length": settings.length, **settings.of_decoder()},
-        prompt=prompt,
-        target=str(sample["target"]),
-        passes=recorder.trace(word),
-        tokens=tuple(word(token) for token in written.tokens[0]),
-        answer=answer,
-    )
-
-
-def _length(options: dict[str, Any]) -> dict[str, Any]:
-    return {"max_gen_toks": options["max_gen_toks"]} if "max_gen_toks" in options else {}
-
-
-def write_traces(model: Any, records: Sequence[RunRecord], folder: Path) -> str | None:
-    """`traces.jsonl` in a system's folder of runs; its sha256, or None for a model that has no canvas to trace."""
-    if not hasattr(model, "backbone"):
-        return None
-    model.configure()
-    runs = [(record, folder / record.evaluation / record.task) for record in records if record.evaluation == "main"]
-    lines = [trace.model_dump_json() + "\n" for trace in trace_runs(model, runs)]
-    write_atomically(folder / TRACES_FILE, "".join(lines))
-    return sha256_file(folder / TRACES_FILE)
+    return {
+        "mode": mode.name, "label": mode.label, "system": mode.system, "seed": suite.seeds[0], "task": name,
+        "doc_id": doc_id, "prompt": text, "reference": reference.strip(),
+        "answer": model.tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+        "decoder": settings.decoder, "settings": dict(mode.settings),
+        "passes": [[shown(place) for place in places] for places in passes],
+    }  # fmt: skip

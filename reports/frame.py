@@ -269,6 +269,7 @@ RUN_FIELDS = (
     "adapter",
     "kind",
     "oracle_length",
+    "approximate",
     "n_items",
     "n_scored",
     "n_unscored",

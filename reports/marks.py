@@ -78,7 +78,7 @@ def _equal_weights(strata: list[str]) -> np.ndarray:
     return (len(strata) / len(labels)) / count[place_I]
 
 
-def marked(columns: Mapping[str, Rivals], cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
+def mark_best(columns: Mapping[str, Rivals], cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
     """The cells of the best rows and of those tied with them, with `mark` and the figures behind it."""
     found = {column: compare(rivals) for column, rivals in columns.items()}
     verdicts = {column: verdict for column, verdict in found.items() if verdict is not None}

@@ -39,6 +39,7 @@ FACTS = [
     "estimator_error",
     "kind",
     "oracle_length",
+    "approximate",
     "source",
 ]
 CSV_COLUMNS = (
@@ -123,6 +124,8 @@ def notes(table: Table, suite: str) -> list[str]:
     lines = list(table.footnotes)
     if any("†" in label for row in table.rows for label in row.labels):
         lines.append("† decoded with the reference answer's length (oracle): not comparable with the other rows.")
+    if any("≈" in label for row in table.rows for label in row.labels):
+        lines.append("≈ written with a block-wise cache of keys and values, which approximates the decoder without it.")
     if any(cell.text == "·" for cell in table.cells.values()):
         lines.append("· no items.")
     if table.missing:

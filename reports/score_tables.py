@@ -18,12 +18,13 @@ from reports.cells import (
     column_spread,
     load_scores,
     mark_above_chance,
+    marked,
     p_text,
     score_cell,
 )
 from reports.comparisons import estimator_error
 from reports.frame import Results, reference
-from reports.marks import BEST_NOTE, Rivals, marked
+from reports.marks import BEST_NOTE, Rivals, mark_best
 from reports.samples import SCORES_FILE, score_lines
 from reports.tables import Extra, Group, Line, Table, TableSpec, groups_of, pairs_of
 
@@ -54,7 +55,7 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
             cell = score_cell(column[pair], spreads[pair[1]])
             cells[keys[pair], group.name] = replace(cell, facts={**cell.facts, **_estimator_facts(results, cell)})
     if spec.mark_best:
-        cells |= marked({g.name: _rivals(results, by_group[g.name], keys, cells, g) for g in groups}, cells)
+        cells |= mark_best({g.name: _rivals(results, by_group[g.name], keys, cells, g) for g in groups}, cells)
     tested = [(keys[p], g.name, by_group[g.name][p]) for g in groups if g.against_chance for p in pairs]
     cells = mark_above_chance(cells, {(row, col): _chance_p(s) for row, col, s in tested if isinstance(s, Scores)})
     rows = [Line(keys[pair], _row_labels(results, spec, pair, by_group)) for pair in pairs]
@@ -106,10 +107,11 @@ def _chance_p(scores: Scores) -> float:
 
 def _row_labels(results: Results, spec: TableSpec, pair: tuple[str, str], by_group: Mapping) -> tuple[str, ...]:
     label = results.suite.system(pair[0]).label
+    known = [column[pair] for column in by_group.values() if isinstance(column[pair], Scores)]
+    marks = marked(any(s.oracle_length for s in known), any(s.approximate for s in known))
     if len(spec.evaluations) == 1:
-        return (label,)
-    oracle = any(isinstance(s, Scores) and s.oracle_length for s in (column[pair] for column in by_group.values()))
-    return (label, (spec.evaluations[pair[1]] or pair[1]) + (" †" if oracle else ""))
+        return (label + marks,)
+    return (label, (spec.evaluations[pair[1]] or pair[1]) + marks)
 
 
 def _summary_rows(groups: list[Group], by_group: Mapping, cells: dict[tuple[str, str], Cell]) -> list[Line]:

@@ -15,7 +15,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.records import TRACES_FILE, TraceRecord, sha256_file
 from harness.suites import Suite
 from reports import statistics
 from reports.cells import Absent, Scores, load_scores
@@ -28,7 +27,20 @@ from reports.site_items import pack, packed_items
 from reports.tables import Table, groups_of
 
 PAGE = Path("report") / "index.html"
-DONE_FILE = "done.json"
+TRACES_FILE = Path("speed") / "traces.jsonl"
+TRACE_FIELDS = (
+    "label",
+    "system",
+    "seed",
+    "task",
+    "doc_id",
+    "prompt",
+    "reference",
+    "answer",
+    "decoder",
+    "settings",
+    "passes",
+)
 
 
 def page(
@@ -154,29 +166,16 @@ def _checkpoints(results: Results) -> list[dict[str, Any]]:
 
 
 def traces(results: Results) -> list[dict[str, Any]]:
-    """Every recorded denoising trace, its system first.
+    """Every recorded denoising trace of the suite's systems (speed/traces.jsonl, see harness/traces.py).
 
     Raises:
-        FrameError: a traces file is not the one that its system's done.json names, or no trace.
+        FrameError: a line is no trace.
     """
-    found = []
-    for system in results.suite.systems:
-        for seed in results.suite.seeds:
-            path = results.root / "runs" / f"{system.name}-{seed}" / TRACES_FILE
-            if path.is_file():
-                found += [{"s": system.name, "d": seed} | line for line in _trace_lines(path)]
-    return found
-
-
-def _trace_lines(path: Path) -> list[dict[str, Any]]:
-    done = path.parent / DONE_FILE
-    sealed = json.loads(done.read_text(encoding="utf-8")).get("traces_sha256") if done.is_file() else None
-    if sealed is None:
-        return []  # not finished: the evaluation writes both anew
-    if sha256_file(path) != sealed:
-        raise FrameError(f"{path} was changed after it was written (sha256 differs from {DONE_FILE}); evaluate again.")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    path = results.root / TRACES_FILE
+    names = {system.name for system in results.suite.systems}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     try:
-        return [TraceRecord.model_validate_json(line).model_dump() for line in lines]
-    except ValueError as error:
-        raise FrameError(f"{path} holds a line that is no trace ({error}); evaluate this system again.") from error
+        found = [{name: json.loads(line)[name] for name in TRACE_FIELDS} for line in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FrameError(f"{path} holds a line that is no trace ({error!r}); measure traces again.") from error
+    return [trace for trace in found if trace["system"] in names]

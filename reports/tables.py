@@ -19,6 +19,9 @@ from reports.cells import Cell, TableError
 from reports.expected import RunKey
 from reports.frame import Results
 
+Form = Literal[
+    "scores", "languages", "differences", "detail", "speed", "scoring", "lengths", "variance", "corpus", "published"
+]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
 
@@ -49,7 +52,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "variance", "corpus", "published"]
+    form: Form
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -121,6 +124,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
     from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
+    from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
@@ -134,6 +138,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "scoring": scoring_table,
         "variance": variance_table,
         "corpus": corpus_table,
+        "lengths": length_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

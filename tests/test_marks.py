@@ -10,7 +10,7 @@ import pytest
 
 from reports import statistics
 from reports.cells import Cell, Scores
-from reports.marks import Rivals, compare, marked
+from reports.marks import Rivals, compare, mark_best
 
 
 def scores(values_IS: np.ndarray, strata: tuple[str, ...] | None = None, clusters: np.ndarray | None = None) -> Scores:
@@ -18,7 +18,7 @@ def scores(values_IS: np.ndarray, strata: tuple[str, ...] | None = None, cluster
     return Scores(
         items=pd.Index([f"i{k}" for k in range(count)]), values_IS=values_IS.astype(float),
         predictions_IS=np.full(values_IS.shape, np.nan), chance_I=np.full(count, np.nan), strata=strata,
-        seeds=tuple(range(values_IS.shape[1])), runs=(), kinds=("exact",), oracle_length=False, clusters=clusters,
+        seeds=tuple(range(values_IS.shape[1])), runs=(), kinds=("exact",), oracle_length=False, approximate=False, clusters=clusters,
     )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def right(share: float, n: int = 200, seeds: int = 1) -> np.ndarray:
 def test_a_clear_winner_is_bold_and_nothing_else_marked():
     column = rivals(a=right(0.9), b=right(0.6), c=right(0.5))
     cells = {(name, "x"): Cell("") for name in "abc"}
-    got = marked({"x": column}, cells)
+    got = mark_best({"x": column}, cells)
     assert {key: cell.mark for key, cell in got.items()} == {("a", "x"): "best"}
     facts = got["a", "x"].facts
     assert facts["p_best"] <= 0.05 and facts["rank_flip"] < 0.01 and 0 < facts["detectable"] < 30
@@ -42,7 +42,7 @@ def test_a_clear_winner_is_bold_and_nothing_else_marked():
 
 def test_rows_that_cannot_be_told_apart_are_ties():
     column = rivals(a=right(0.70), b=right(0.69), c=right(0.2))
-    marks = {key[0]: cell.mark for key, cell in marked({"x": column}, {(n, "x"): Cell("") for n in "abc"}).items()}
+    marks = {key[0]: cell.mark for key, cell in mark_best({"x": column}, {(n, "x"): Cell("") for n in "abc"}).items()}
     assert marks == {"a": "tie", "b": "tie"}
 
 
@@ -56,7 +56,7 @@ def test_two_seeds_that_scatter_more_than_systems_differ_are_no_win():
     rng = np.random.default_rng(0)
     a = np.column_stack([rng.random(400) < p for p in (0.9, 0.5)])
     b = np.column_stack([rng.random(400) < p for p in (0.4, 0.8)])
-    got = marked({"x": rivals(a=a, b=b)}, {("a", "x"): Cell(""), ("b", "x"): Cell("")})
+    got = mark_best({"x": rivals(a=a, b=b)}, {("a", "x"): Cell(""), ("b", "x"): Cell("")})
     assert {cell.mark for cell in got.values()} == {"tie"}
 
 
@@ -83,5 +83,5 @@ def test_false_bold_rate_of_equal_systems(systems):
             drawn = {f"s{k}": (hard + rng.normal(size=80) > 0)[:, None] for k in range(systems)}
             columns[name] = rivals(True, **drawn)
         cells = {(f"s{k}", name): Cell("") for k in range(systems) for name in columns}
-        bold += any(cell.mark == "best" for cell in marked(columns, cells).values())
+        bold += any(cell.mark == "best" for cell in mark_best(columns, cells).values())
     assert bold / tables <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)

@@ -13,10 +13,10 @@ import pytest
 import synthetic_results as synthetic
 from browser import find_browser, in_browser
 
-from harness.records import TracePass, TraceRecord, sha256_file
 from reports.frame import load_results
 from reports.report import build
 from reports.samples import FrameError
+from reports.site import traces
 from reports.site_items import evenly, pack, packed_items, task_items, thinned, unpack
 
 HOSTILE = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -38,20 +38,26 @@ def hostile_samples(root: Path, suite) -> None:
             synthetic.write_run(root, suite, "decoder_it", seed, "main", task, lines)
 
 
-def write_trace(root: Path, system: str, seed: int = 0) -> Path:
-    """A trace of two passes over two tokens, sealed in done.json."""
-    passes = (
-        TracePass(canvas=(None, None), guess=("</script>", "b"), probability=(0.9, 0.2)),
-        TracePass(canvas=("</script>", None), guess=(None, "c"), probability=(None, 0.75)),
-    )
-    trace = TraceRecord(
-        task="mini_heldin_gen", doc_id=0, item="one", decoder="mask_predict", settings={"steps": 2}, prompt=HOSTILE,
-        target="a c", passes=passes, tokens=("</script>", "c"), answer="</script> c",
-    )  # fmt: skip
-    folder = root / "runs" / f"{system}-{seed}"
-    (folder / "traces.jsonl").write_text(trace.model_dump_json() + "\n", encoding="utf-8")
-    (folder / "done.json").write_text(json.dumps({"traces_sha256": sha256_file(folder / "traces.jsonl")}))
-    return folder / "traces.jsonl"
+def write_trace(root: Path, system: str) -> Path:
+    """A trace of two passes over two tokens, as harness/traces.py writes it."""
+    passes = [
+        [
+            {"token": "</script>", "probability": 0.9, "state": "written"},
+            {"token": "b", "probability": 0.2, "state": "hidden"},
+        ],
+        [
+            {"token": "</script>", "probability": 0.9, "state": "held"},
+            {"token": "c", "probability": 0.75, "state": "written"},
+        ],
+    ]
+    trace = {
+        "mode": "xmlr_4", "label": "Mask-predict", "system": system, "seed": 0, "task": "mini_retell", "doc_id": 0,
+        "prompt": HOSTILE, "reference": "a c", "answer": "</script> c", "decoder": "mask_predict", "settings": {"steps": 2},
+        "passes": passes,
+    }  # fmt: skip
+    path = root / "speed" / "traces.jsonl"
+    path.write_text(json.dumps(trace) + "\n", encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +143,16 @@ def test_items_are_thinned_evenly_to_the_size_asked_for(made):
     assert pack(every) == whole["mini_nli"]
 
 
-def test_a_changed_traces_file_is_named(made, tmp_path):
+def test_a_line_that_is_no_trace_is_named(made, tmp_path):
     suite, root = made
     shutil.copytree(root, tmp_path / "toy")
-    path = tmp_path / "toy/runs/instruct_xmlr-0/traces.jsonl"
-    path.write_text(path.read_text().replace("0.9", "0.8"))
-    with pytest.raises(FrameError, match="traces.jsonl was changed"):
-        build(suite, tmp_path / "toy")
+    results = load_results(suite, tmp_path / "toy")
+    assert [trace["label"] for trace in traces(results)] == ["Mask-predict"]
+    (tmp_path / "toy/speed/traces.jsonl").write_text('{"mode": 1}\n')
+    with pytest.raises(FrameError, match="traces.jsonl holds a line that is no trace"):
+        traces(results)
+    (tmp_path / "toy/speed/traces.jsonl").unlink()
+    assert traces(results) == []
 
 
 SCRIPT = """

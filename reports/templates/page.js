@@ -218,18 +218,17 @@ async function loadTraces() {
   const meta = await data("meta");
   if (!traces.length) {
     $("trace-controls").hidden = true;
-    $("trace-view").replaceChildren(element("p", {}, "No trace was recorded: ", element("code", {}, "make tables SUITE=" + meta.suite), " records them while evaluating masked systems."));
+    $("trace-view").replaceChildren(element("p", {}, "No trace was recorded: ", element("code", {}, "python -m harness speed --suite " + meta.suite + " --only traces"), " records those that the suite asks for."));
     return;
   }
-  const systems = [...new Set(traces.map((t) => t.s))];
-  $("trace-system").replaceChildren(...systems.map((s) => element("option", { value: s }, meta.systems[s].label + " (" + traces.find((t) => t.s === s).decoder + ")")));
+  const modes = [...new Set(traces.map((t) => t.label))];
+  $("trace-system").replaceChildren(...modes.map((label) => element("option", { value: label }, label)));
   listTraces();
 }
 
 function listTraces() {
-  const own = traces.map((t, i) => [t, i]).filter(([t]) => t.s === $("trace-system").value);
-  own.sort((a, b) => b[0].passes.length - a[0].passes.length || a[1] - b[1]); // the longest denoising first
-  $("trace-item").replaceChildren(...own.map(([t, i]) => element("option", { value: i }, t.item + " (" + t.passes.length + " passes, " + t.tokens.length + " tokens)")));
+  const own = traces.map((t, i) => [t, i]).filter(([t]) => t.label === $("trace-system").value);
+  $("trace-item").replaceChildren(...own.map(([t, i]) => element("option", { value: i }, t.task + " " + t.doc_id + " (" + t.passes.length + " passes, " + (t.passes[0] || []).length + " tokens)")));
   showTrace();
 }
 
@@ -241,10 +240,10 @@ function showTrace() {
   drawTrace();
 }
 
-function token(text, probability, hidden) {
-  const box = element("span", { class: "token" + (hidden ? " hidden" : "") }, text === null ? "▢" : text);
-  if (probability !== null && probability !== undefined) {
-    box.style.background = "rgba(var(--sure)," + (0.08 + 0.62 * probability).toFixed(2) + ")";
+function place({ token, probability, state }) {
+  const box = element("span", { class: "token " + state, title: state.replace("_", " ") }, token === null ? "▢" : token);
+  if (probability !== null) {
+    if (state !== "hidden") box.style.background = "rgba(var(--sure)," + (0.08 + 0.62 * probability).toFixed(2) + ")";
     box.append(element("small", {}, Math.round(100 * probability) + " %"));
   }
   return box;
@@ -252,19 +251,16 @@ function token(text, probability, hidden) {
 
 function drawTrace() {
   const step = Number($("trace-step").value);
-  const about = Object.entries(trace.settings).map(([k, v]) => k + "=" + v).join(", ");
-  const parts = [element("p", {}, trace.task + ", " + trace.decoder + " (" + about + ")"), element("div", { class: "prompt" }, trace.prompt)];
+  const about = [trace.decoder, ...Object.entries(trace.settings).map(([k, v]) => k + "=" + v), "seed " + trace.seed].join(", ");
+  const parts = [element("p", {}, about), element("div", { class: "prompt" }, trace.prompt)];
   const steps = element("div", { class: "steps", tabindex: "0" });
-  trace.passes.slice(0, step).forEach((pass, n) => {
-    const canvas = pass.canvas.map((text) => token(text, null, text === null));
-    const guess = pass.guess.map((text, i) => token(text === null ? "·" : text, text === null ? null : pass.probability[i], text === null));
+  trace.passes.slice(0, step).forEach((places, n) => {
     steps.append(element("div", { class: n === step - 1 ? "current" : "" },
-      element("small", {}, "Pass " + (n + 1) + " reads"), element("div", { class: "canvas" }, ...canvas),
-      element("small", {}, "and guesses"), element("div", { class: "canvas" }, ...guess)));
+      element("small", {}, "After pass " + (n + 1)), element("div", { class: "canvas" }, ...places.map(place))));
   });
   parts.push(steps);
   if (step === trace.passes.length) {
-    parts.push(element("p", {}, "Answer: ", element("span", { class: "answer" }, trace.answer)), element("p", {}, "Reference: ", element("span", { class: "answer" }, trace.target)));
+    parts.push(element("p", {}, "Answer: ", element("span", { class: "answer" }, trace.answer)), element("p", {}, "Reference: ", element("span", { class: "answer" }, trace.reference)));
   }
   $("trace-view").replaceChildren(...parts);
   steps.scrollTop = steps.scrollHeight;
