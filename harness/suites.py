@@ -202,6 +202,11 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     Raises:
         ConfigError: no such file, not YAML, an unknown key (the nearest known one is named) or a wrong value.
     """
+    return as_model(read_mapping(path), path, model)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys at the top of a YAML file; ConfigError where there is no such file or it has none."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -210,7 +215,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, got {type(data).__name__}.")
-    return as_model(data, path, model)
+    return data
 
 
 def as_model(data: dict, path: Path, model: type[Model]) -> Model:

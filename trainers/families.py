@@ -18,9 +18,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from harness.suites import ConfigError, unknown
+from harness.suites import ConfigError, read_mapping, unknown
 
 
 def split(path: Path) -> tuple[Path, list[str]]:
@@ -86,12 +84,4 @@ def _raw(file: Path) -> dict[str, Any]:
 @functools.lru_cache(maxsize=64)
 def _parsed(file: Path, changed: int) -> dict[str, Any]:
     del changed
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file}: expected a mapping of keys at the top, got {type(data).__name__}.")
-    return data
+    return read_mapping(file)
