@@ -133,7 +133,7 @@ def test_answers_are_written_turn_by_turn_by_any_adapter(bench, tmp_path, checkp
     def contestant(name):
         def load():
             loads.append(name)
-            return load_model(adapters[name], {"pretrained": str(checkpoints[name])}, device="cpu")
+            return load_model(adapters[name], {"pretrained": str(checkpoints[name])}, batch_size=8, device="cpu")
 
         return Contestant(name, name, load)
 
