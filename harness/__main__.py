@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python -m harness run --model diffusion_xlmr --model_args pretrained=my/checkpoint,scorer=pll --tasks xp3_xnli_en --output_path results/mine
   python -m harness run --suite mini --system instruct_xmlr --seed 0
   python -m harness speed --suite mini
+  python -m harness judge mt-bench --suite mini --judge my-model --base-url http://127.0.0.1:8000/v1
   python -m harness ls
   ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
 """
@@ -34,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
+    from harness.judges import commands as judging
+
+    judge = commands.add_parser("judge", help="let a judge grade answers: MT-Bench, AlpacaEval, Z-Bench",
+                                epilog=judging.EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    judging.add_arguments(judge)
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
     speed = commands.add_parser(
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
@@ -92,6 +98,14 @@ def run(arguments: argparse.Namespace) -> None:
     from harness.evaluate import evaluate_model
 
     evaluate_model(arguments)
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """The `judge` command."""
+    _calm()
+    from harness.judges.commands import run as run_judge
+
+    run_judge(arguments)
 
 
 def ls() -> None:
@@ -155,7 +169,7 @@ def main() -> int:
             from harness.make import make
 
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
-        {"run": run, "speed": speed, "ls": lambda _: ls()}[arguments.command](arguments)
+        {"run": run, "speed": speed, "judge": judge, "ls": lambda _: ls()}[arguments.command](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
         return 130
