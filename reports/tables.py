@@ -43,7 +43,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring"]
+    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "judge"]
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -105,6 +105,7 @@ def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
 def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
     from reports.difference_tables import differences_table
+    from reports.judge_table import judge_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
@@ -115,6 +116,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "differences": differences_table,
         "speed": speed_table,
         "scoring": scoring_table,
+        "judge": judge_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():
