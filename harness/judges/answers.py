@@ -25,11 +25,14 @@ Dialogue = list[dict[str, str]]  # {"role": user | assistant, "content": text}
 
 @dataclass(frozen=True)
 class Writing:
-    """How to answer one dialogue: sampling temperature (0 = greedy), longest answer in tokens, seed of its draws."""
+    """How to answer one dialogue: longest answer in tokens, sampling (temperature 0 = greedy; seed of its draws), strings
+    at which the answer ends."""
 
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,20 @@ def _request(model: Any, dialogue: Dialogue, writing: Writing) -> Any:
     from lm_eval.api.instance import Instance
 
     context = prompt_of(model, dialogue)
-    longest = max(1, min(writing.max_tokens, int(model.max_length) // 2))
-    settings: dict[str, Any] = {"until": stops_of(model), "max_gen_toks": longest, "do_sample": writing.temperature > 0}
+    longest = longest_of(model, writing.max_tokens)
+    stops = [*stops_of(model), *writing.stop]
+    settings: dict[str, Any] = {"until": stops, "max_gen_toks": longest, "do_sample": writing.temperature > 0}
     if writing.temperature:
-        settings["temperature"] = writing.temperature
+        settings |= {"temperature": writing.temperature, "top_p": writing.top_p}
     if hasattr(model, "decode_tokens"):
         settings["seed"] = writing.seed
     name = hashlib.sha256(context.encode()).hexdigest()[:16]
     return Instance("generate_until", {}, (context, settings), 0, metadata=("judged", name, 1))  # type: ignore[arg-type]
+
+
+def longest_of(model: Any, asked: int) -> int:
+    """Tokens an answer may have: at most half of what the model holds, so that a prompt fits."""
+    return max(1, min(asked, int(model.max_length) // 2))
 
 
 def form_of(model: Any) -> str:
