@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,10 @@ class GivenJudge:
     def replies(self, asks, what="", quiet=False):
         self.asked += len(asks)
         return [self.answer(ask) for ask in asks]
+
+
+def given(answer) -> Any:
+    return GivenJudge(answer)
 
 
 def reply(text, near=None):
@@ -135,7 +140,7 @@ def test_an_endpoint_without_log_probabilities(tmp_path):
 
 
 def test_equal_outputs_draw_without_a_call(tmp_path):
-    judge = GivenJudge(lambda ask: reply("m", [{"m": -0.1, "M": -2.4}]))
+    judge = given(lambda ask: reply("m", [{"m": -0.1, "M": -2.4}]))
     same = [{**row, "output": "something else" if n < 6 else "other"} for n, row in enumerate(outputs())]
     judged.judge_outputs(same, reference(), "mine", judge, tmp_path, version=2)
     assert judge.asked == 6 and [row["preference"] for row in annotations(tmp_path)][:6] == [1.5] * 6
@@ -143,7 +148,7 @@ def test_equal_outputs_draw_without_a_call(tmp_path):
 
 def test_outputs_for_half_of_the_instructions(tmp_path):
     with pytest.raises(DataError, match="mine answers 6 of 12 instructions"):
-        judged.judge_outputs(outputs()[:6], reference(), "mine", GivenJudge(None), tmp_path)
+        judged.judge_outputs(outputs()[:6], reference(), "mine", given(None), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +196,7 @@ def test_win_rates_are_those_of_the_package_on_the_real_annotations(tmp_path, mo
             verdict[messages] = str([{"model": f"model_{n}", "rank": r} for n, r in zip((1, 2), ranks, strict=True)])
     base = [{"instruction": r["instruction"], "output": r["output_1"], "generator": "text_davinci_003"} for r in real]
     mine = [{"instruction": r["instruction"], "output": r["output_2"]} for r in real]
-    judge = GivenJudge(lambda ask: reply(verdict[ask.messages]))
+    judge = given(lambda ask: reply(verdict[ask.messages]))
     summary = judged.judge_outputs(mine, base, "alpaca-7b", judge, tmp_path)
     assert judge.asked == 805 - sum(r["output_1"] == r["output_2"] for r in real)
     for key in ("win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total"):
@@ -227,7 +232,7 @@ def test_length_control_on_the_published_set_only(tmp_path, monkeypatch):
         )
 
     summary = judged.judge_outputs(
-        longer, base, "long", GivenJudge(prefers_longer), tmp_path, version=2, difficulty=tmp_path / "df_gamed.csv"
+        longer, base, "long", given(prefers_longer), tmp_path, version=2, difficulty=tmp_path / "df_gamed.csv"
     )
     board = summary["leaderboard"]
     assert 0 <= board["length_controlled_winrate"] <= 100 and board["n_total"] == 805
@@ -237,7 +242,7 @@ def test_length_control_on_the_published_set_only(tmp_path, monkeypatch):
             longer,
             base[::-1],
             "long",
-            GivenJudge(prefers_longer),
+            given(prefers_longer),
             tmp_path,
             version=2,
             difficulty=tmp_path / "df_gamed.csv",

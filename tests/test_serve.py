@@ -2,6 +2,7 @@
 
 import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ class Parrot:
     """An adapter that repeats its prompt, up to a stop text; `gate` holds it back."""
 
     max_length = 200
-    gate = None
+    gate: threading.Event | None = None
 
     class tokenizer:
         chat_template = None
@@ -82,7 +83,7 @@ def test_every_paradigm_answers_the_openai_client(models, running, name):
     import openai
 
     server = ChatServer(models[name], "m")
-    client = openai.OpenAI(base_url=running(app_of(server)), api_key="none", max_retries=0)
+    client: Any = openai.OpenAI(base_url=running(app_of(server)), api_key="none", max_retries=0)
     assert [model.id for model in client.models.list()] == ["m"]
     messages = [{"role": "user", "content": "say red blue"}]
     plain = client.chat.completions.create(model="m", messages=messages, max_tokens=6)
@@ -155,7 +156,7 @@ def test_requests_beyond_the_limits(running):
     import httpx
 
     model = Parrot()
-    model.gate = threading.Event()
+    model.gate = gate = threading.Event()
     url = (
         running(app_of(ChatServer(model, "m", waiting=1), token="a-long-secret-token", largest=2000))
         + "/chat/completions"
@@ -179,7 +180,7 @@ def test_requests_beyond_the_limits(running):
         thread.start()
     while len(statuses) < 2:  # two of four are turned away while one is answered and one waits
         threading.Event().wait(0.01)
-    model.gate.set()
+    gate.set()
     for thread in waiting:
         thread.join(20)
     assert sorted(answer.status_code for answer in statuses) == [200, 200, 429, 429]

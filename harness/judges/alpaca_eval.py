@@ -211,12 +211,10 @@ class Completions:
                 f"{self.counts.unscored} of {len(asks)} verdicts of {self.client.model} cannot be read (at most "
                 f"{self.missing_at_most:.0%} may be missing): {_why(judged, self.version)}"
             )
-        price = self.client.ledger.price
-        costs = [price.of(one.reply.prompt_tokens, one.reply.completion_tokens) if price else 0.0 for one in judged]
         return {
             "completions": [one.reply.text or " " for one in judged],
             "completions_all": [completion_of(one.reply) for one in judged],
-            "price_per_example": costs,
+            "price_per_example": [0.0] * len(judged),  # what was paid depends on when it was asked: the command says it
             "time_per_example": [0.0] * len(judged),
             "date": [datetime.fromtimestamp(one.reply.created, UTC).isoformat() for one in judged],
         }

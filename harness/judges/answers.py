@@ -58,7 +58,9 @@ class AnswerWriter:
         known = self.store.get(list(dict.fromkeys(keys)))
         new = {key: index for index, key in reversed(list(enumerate(keys))) if key not in known}
         missing = sorted(new.items(), key=lambda item: item[1])
-        with bar(total=len(set(keys)), what=f"{self.contestant.name} writing", unit="answers") as progress:
+        with bar(
+            total=len(set(keys)), quiet=not missing, what=f"{self.contestant.name} writing", unit="answers"
+        ) as progress:
             progress.update(len(known))
             for at in range(0, len(missing), AT_ONCE):
                 part = missing[at : at + AT_ONCE]

@@ -22,7 +22,7 @@ from harness.judges.scripted import SCRIPTED, ScriptedJudge, WordRule
 from harness.records import digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError, Suite
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "system", "seed", "mt_rating", "mt_low", "mt_high", "mt_first", "mt_second", "mt_judged", "mt_unscored", "pair_win_rate",
     "pair_low", "pair_high", "pair_disagreement", "ae_win_rate", "ae_low", "ae_high", "ae_total", "ae_missing",
 )  # fmt: skip
