@@ -64,7 +64,7 @@ def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> Estimate | Non
     n = len(xs)
     if n < 4 or len(set(xs)) < 2 or len(set(ys)) < 2:
         return None
-    rho = float(stats.spearmanr(xs, ys)[0])
+    rho = float(np.asarray(stats.spearmanr(xs, ys))[0])
     half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
     z = math.atanh(max(-0.999999, min(0.999999, rho)))
     return Estimate(rho, math.tanh(z - half), math.tanh(z + half), n)
