@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from harness.suites import load_suite
+from trainers.world.build import SCHEMA_VERSION
 
 suite = load_suite(config.get("suite", "mini"))
 ROOT = f"results/{suite.name}"
@@ -36,6 +37,7 @@ if suite.corpus:
             seed=suite.corpus.seed,
             records=suite.corpus.records,
             scale=suite.corpus.items_scale,
+            version=SCHEMA_VERSION,
         shell:
             "ANYORDER_LINES=1 {PYTHON} -m trainers world --out {ROOT}/corpus --seed {params.seed} "
             "--records {params.records} --items-scale {params.scale}"

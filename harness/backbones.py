@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,14 @@ class MaskedBackbone:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
         return self._head(hidden_BTD[positions_BT])
 
+    def length_canvas(self, prompts: Sequence[Sequence[int]]) -> Canvas:
+        """What the length head reads of each prompt (its end, where prompt and probe do not fit the network)."""
+        probe = 0 if self.length_head is None else int(self.length_head.probe)  # type: ignore[arg-type]
+        room = self.max_length - self.layout.overhead - probe
+        return self.layout.prompt_only([prompt[max(0, len(prompt) - room) :] for prompt in prompts], self.ids, probe)
+
     def length_logits(self, hidden_BTD: torch.Tensor, canvas: Canvas) -> torch.Tensor:
-        """Length-class logits [B, C] from the prompt's states.
+        """Length-class logits [B, C] from the states of a `length_canvas`.
 
         Raises:
             BackboneError: the checkpoint has no length head.

@@ -118,8 +118,16 @@ class Layout:
             positions_BT=positions_BT.clamp(min=0) * (index_BT <= end_B1),
         )
 
-    def prompt_only(self, prompts: Sequence[Sequence[int]], ids: SpecialIds) -> Canvas:
-        """Canvas of prompts alone (what a length head reads): `<s> prompt </s>` or, joint, `<s> prompt`."""
+    def prompt_only(self, prompts: Sequence[Sequence[int]], ids: SpecialIds, probe: int = 0) -> Canvas:
+        """Canvas of prompts alone (what a length head reads): `<s> prompt </s>` or, joint, `<s> prompt`.
+
+        With `probe`, an answer of that many hidden tokens follows, whatever the real one's length, and is read as
+        part of the prompt: what a joint network thinks of the answer stands there.
+        """
+        if probe:
+            canvas = self.pack([(prompt, [ids.mask] * probe) for prompt in prompts], ids)
+            none_BT = torch.zeros_like(canvas.attend_BT)
+            return replace(canvas, target_BT=none_BT, eos_BT=none_BT, prompt_BT=canvas.attend_BT)
         tail = [ids.eos] if self.isolated else []
         rows = [[ids.bos, *prompt, *tail] for prompt in prompts]
         width = max(map(len, rows))

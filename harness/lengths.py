@@ -5,7 +5,8 @@ The papers count specials in (Instruct-XMLR: L + 2; DiffusionLLM: L − 1 as cla
 and one convention keeps trainers and decoders from disagreeing.
 - `PooledEmbeddingHead` (Instruct-XMLR; facts B1): mean of the prompt's final states × a class embedding, no bias.
 - `TransformerHead` (DiffusionLLM §1.4): one encoder layer over frozen prompt states, mean over tokens,
-  Linear + tanh, Linear to classes.
+  Linear + tanh, Linear to classes. `probe` hidden tokens, read behind the prompt, are ours (the paper: 0): a network
+  that keeps its knowledge of the answer at the answer's places shows it to the head there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def masked_mean_BD(states_BTD: torch.Tensor, keep_BT: torch.Tensor) -> torch.Ten
 class PooledEmbeddingHead(nn.Module):
     """Mean-pooled prompt states [B, T, D] → class logits [B, C] through a bias-free class embedding."""
 
+    probe = 0
+
     def __init__(self, width: int, classes: int):
         super().__init__()
         self.embedding = nn.Linear(width, classes, bias=False)
@@ -37,8 +40,9 @@ class PooledEmbeddingHead(nn.Module):
 class TransformerHead(nn.Module):
     """One Transformer encoder layer over prompt states [B, T, D], mean, Linear-tanh-Linear → logits [B, C]."""
 
-    def __init__(self, width: int, classes: int, heads: int, inner: int):
+    def __init__(self, width: int, classes: int, heads: int, inner: int, probe: int = 0):
         super().__init__()
+        self.probe = probe
         self.layer = nn.TransformerEncoderLayer(width, heads, inner, dropout=0.0, batch_first=True, norm_first=True)
         self.dense = nn.Linear(width, inner)
         self.out = nn.Linear(inner, classes)
@@ -49,12 +53,14 @@ class TransformerHead(nn.Module):
         return self.out(torch.tanh(self.dense(masked_mean_BD(states_BTD, keep_BT))))
 
 
-def make_length_head(kind: str, width: int, classes: int, heads: int = 2, inner: int | None = None) -> nn.Module:
+def make_length_head(
+    kind: str, width: int, classes: int, heads: int = 2, inner: int | None = None, probe: int = 0
+) -> nn.Module:
     """The head called `pooled_embedding` or `transformer`; ValueError names the two."""
     if kind == "pooled_embedding":
         return PooledEmbeddingHead(width, classes)
     if kind == "transformer":
-        return TransformerHead(width, classes, heads, inner or 4 * width)
+        return TransformerHead(width, classes, heads, inner or 4 * width, probe)
     raise ValueError(f"unknown length head '{kind}': expected 'pooled_embedding' or 'transformer'.")
 
 

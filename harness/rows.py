@@ -2,7 +2,8 @@
 
 A row asks for log p(token | prompt, canvas) at some hidden positions of a target. Rows of all requests stand in one
 queue, equal (prompt, canvas) pairs share one forward pass, passes are packed up to a budget of tokens, the vocabulary
-projection runs only at the positions asked for and in slices of bounded size, and values are scattered back.
+projection runs only at the positions asked for and in slices of bounded size, and values are scattered back. Where
+the prompt cannot see the target (layout `isolated`), rows that share a prompt share one reading of it, exactly.
 Log-sum-exp runs in float32; a value does not depend on what else is in its pass beyond float32 rounding.
 Shapes: N rows of one target, L target positions, B rows of a pass, T tokens, M positions asked for, V vocabulary.
 """
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 
 from harness.backbones import MaskedBackbone
+from harness.canvas import Canvas
+from harness.prompt_states import answer_only
 
 TOKENS_PER_PASS = {"cpu": 8192, "cuda": 16384}
 LOGITS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}  # numbers of one slice of logits: a processor's cache, 256 MiB
@@ -87,10 +90,12 @@ class RowEngine:
 
     Args:
         batch_size: rows per forward pass; None packs up to `TOKENS_PER_PASS` tokens. Both are halved on out-of-memory.
+        remember: whether rows may share one reading of their prompt, where that is exact.
     """
 
-    def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None):
+    def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None, remember: bool = True):
         self.backbone, self.batch_size = backbone, batch_size
+        self.remember = remember and backbone.remembers
         self.tokens_per_pass = TOKENS_PER_PASS[_kind(backbone)]
         self.positions_at_once = positions_at_once(backbone)
         self.rows_computed = self.passes = 0
@@ -183,7 +188,6 @@ class RowEngine:
 
     @torch.inference_mode()
     def _forward(self, chunk: Sequence[Key]) -> list[tuple[Hashable, Values]]:
-        device = self.backbone.device
         canvas, start_B = self._pack(chunk)
         wants = self._wants(chunk)
         row_M = np.concatenate([want.row_M for want in wants])
@@ -191,7 +195,7 @@ class RowEngine:
         token_M = np.concatenate([want.token_M for want in wants])
         best_M = np.concatenate([want.own_M < self._asked[want.name].rows.ranked for want in wants])
         place_U, slot_M = np.unique(row_M * canvas.tokens_BT.shape[1] + place_M, return_inverse=True)
-        hidden_BTD = self.backbone.hidden(canvas.to(device))
+        hidden_BTD = self.backbone.hidden(canvas)
         found = self._read(hidden_BTD, place_U, slot_M, token_M, best_M)
         if not np.isfinite(found["logprob"]).all():
             raise ScoringError(
@@ -217,7 +221,18 @@ class RowEngine:
         canvas = self.backbone.layout.canvas_of(
             torch.from_numpy(tokens_BT), torch.from_numpy(start_B), torch.from_numpy(length_B)
         )
-        return canvas, start_B
+        number_P, owner_B = np.unique([prompt for prompt, _ in chunk], return_inverse=True)
+        if not self.remember or 2 * len(number_P) > len(chunk):  # reading most prompts apart would be a second pass
+            return canvas.to(self.backbone.device), start_B
+        start_B -= canvas.prompt_BT.sum(1).numpy()
+        return self._answers(canvas, number_P, owner_B), start_B
+
+    def _answers(self, canvas: Canvas, number_P: np.ndarray, owner_B: np.ndarray) -> Canvas:
+        """The targets' segments of a canvas, with the states of their prompts, each read once."""
+        device = self.backbone.device
+        prompts = self.backbone.layout.prompt_only([self._prompts[n] for n in number_P], self.backbone.ids)
+        _, memory = self.backbone.read_prompts(prompts.to(device))
+        return answer_only(canvas.to(device), memory[torch.from_numpy(owner_B).to(device)])
 
     def _wants(self, chunk: Sequence[Key]) -> list[_Want]:
         places: dict[Hashable, tuple[list[int], list[int]]] = {}

@@ -92,8 +92,15 @@ class Store:
         return int(self._base.execute("SELECT count(*) FROM answers").fetchone()[0])
 
 
+class Part(tuple):
+    """(context ids, target ids): a part of what lm-eval asked for, as one window of a long text."""
+
+
 class StoringHook:
-    """Stands in lm-eval's `cache_hook`: what an adapter reports there goes into the store, then to lm-eval's own."""
+    """Stands in lm-eval's `cache_hook`: what an adapter reports there goes into the store, then to lm-eval's own.
+
+    Of a `Part` only the store hears: lm-eval never asked for it.
+    """
 
     def __init__(self, store: Store | None, inner: Any):
         self.store, self.inner = store, inner
@@ -102,7 +109,8 @@ class StoringHook:
         """Keep one answer."""
         if self.store is not None:
             self.store.put([(self.store.key(method, request), answer)])
-        self.inner.add_partial(method, request, answer)
+        if not isinstance(request, Part):
+            self.inner.add_partial(method, request, answer)
 
 
 def _digest(value: Any) -> str:

@@ -60,7 +60,7 @@ def test_the_length_term_is_added_once(adapter):
     finally:
         adapter.configure()
     for request, a, b in zip(requests(PAIRS), with_length, without, strict=True):
-        item = adapter._encode(request)
+        item = adapter._encode([request])[0]
         logprob = length_logprobs(adapter.backbone, [item.prompt])[0]
         assert a - b == pytest.approx(logprob[len(item.target)], abs=1e-5)
         assert np.exp(logprob[:64]).sum() == pytest.approx(1, abs=1e-5)  # the head's 64 classes are a distribution
@@ -78,13 +78,13 @@ def test_the_pair_is_encoded_whole_with_a_tokenizer_that_appends_eos(adapter, mo
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = adapter.tokenizer
-    plain = [adapter._encode(r) for r in requests(PAIRS)]
+    plain = adapter._encode(requests(PAIRS))
     tokenizer._tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
     )
     try:
         assert tokenizer("red")["input_ids"][-1] == tokenizer.eos_token_id
-        assert [adapter._encode(r) for r in requests(PAIRS)] == plain
+        assert adapter._encode(requests(PAIRS)) == plain
     finally:
         tokenizer._tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     for (context, continuation), item in zip(PAIRS, plain, strict=True):
@@ -94,7 +94,7 @@ def test_the_pair_is_encoded_whole_with_a_tokenizer_that_appends_eos(adapter, mo
 def test_a_long_context_is_cut_from_the_left_and_counted(adapter):
     adapter.tally = type(adapter.tally)()
     (long,) = requests([("red " * 400 + "blue", " dog")])
-    item = adapter._encode(long)
+    item = adapter._encode([long])[0]
     assert adapter.tally.truncated == 1
     assert len(item.prompt) + len(item.target) + adapter.backbone.layout.overhead == adapter.max_length
     assert adapter.tokenizer.decode(item.prompt).endswith("blue")
@@ -176,7 +176,7 @@ def test_every_scorer_takes_the_same_requests(adapter):
 def test_words_are_whole_for_the_word_scorer(adapter):
     adapter.configure(scorer="pll_word_l2r")
     try:
-        item = adapter._encode(requests([("say", " tree house")])[0])
+        item = adapter._encode(requests([("say", " tree house")]))[0]
     finally:
         adapter.configure()
     parts = [

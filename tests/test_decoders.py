@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from conftest import masked_network, special
 
+from harness.backbones import MaskedBackbone
+from harness.canvas import Layout
 from harness.decoders import DECODERS, get_decoder, lowest, masked_canvas
 from harness.decoders.length import beam_scores, predicted_lengths
 from harness.decoders.sampling import sampler_of
@@ -171,6 +174,23 @@ def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
     together = lengths(PROMPTS)
     assert together == [lengths([p])[0] for p in PROMPTS]
     assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
+
+
+def test_a_probe_shows_the_head_hidden_tokens_behind_the_prompt(tokenizer):
+    """What the head reads depends on what the network makes of hidden answers, and never on the room for them."""
+    head = make_length_head("transformer", 16, 20, heads=2, inner=8, probe=4)
+    backbone = MaskedBackbone(masked_network(tokenizer), special(tokenizer), Layout(), 24, head)
+    canvas = backbone.length_canvas([(20, 21, 22), tuple(range(20, 60))])
+    ids = backbone.ids
+    assert canvas.tokens_BT[0, :9].tolist() == [ids.bos, 20, 21, 22, *[ids.mask] * 4, ids.eos]
+    assert canvas.prompt_BT.equal(canvas.attend_BT) and not canvas.target_BT.any() and not canvas.eos_BT.any()
+    assert canvas.tokens_BT.shape[1] == 24 and canvas.tokens_BT[1, 1:19].tolist() == list(range(42, 60))
+    logits_BC = backbone.length_logits(backbone.hidden(canvas), canvas)
+    backbone.length_head = make_length_head("transformer", 16, 20, heads=2, inner=8)
+    backbone.length_head.load_state_dict(head.state_dict())
+    plain = backbone.length_canvas([(20, 21, 22)])
+    assert plain.tokens_BT.tolist() == [[ids.bos, 20, 21, 22]]
+    assert not torch.allclose(backbone.length_logits(backbone.hidden(plain), plain)[0], logits_BC[0], atol=1e-4)
 
 
 def test_both_ways_to_rank_a_length_beam():

@@ -68,7 +68,7 @@ def adapter(request) -> Any:
 
 
 def encoded(adapter, context: str, continuation: str):
-    return adapter._encode(Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1)))
+    return adapter._encode([Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))])[0]
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "maybe"])

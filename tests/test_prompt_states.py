@@ -1,5 +1,6 @@
 """Prompts read once: the same states, the same answers, fewer tokens; only where that is exact."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import masked_network, special
@@ -11,6 +12,9 @@ from harness.canvas import Layout
 from harness.decoders import DECODERS
 from harness.lengths import make_length_head
 from harness.prompt_states import answer_only
+from harness.rows import RowEngine
+from harness.scorers import Item, make_scorer
+from harness.scorers.queue import score_all
 
 PROMPTS = [[20, 21, 22], [40] * 30, [50, 51, 52, 53, 54]]
 
@@ -86,3 +90,27 @@ def test_a_decoder_that_steps_do_not_bound_still_remembers():
     assert MaskedSettings(steps=1).one_pass and MaskedSettings(steps=1, decoder="confidence").one_pass
     for settings in ({"decoder": "left_to_right"}, {"decoder": "confidence", "threshold": 0.9}, {"steps": 2}):
         assert not MaskedSettings(**{"steps": 1, **settings}).one_pass
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("target_position", [0, 40])
+def test_scores_are_the_same_with_and_without(tokenizer, target_position, batch_size, monkeypatch):
+    """Rows of one prompt share its reading: equal values, a fraction of the tokens."""
+    backbone, tokens, plain = isolated(tokenizer, target_position=target_position), [], MaskedBackbone._forward
+
+    def counted(self, canvas, arguments):
+        tokens[-1] += canvas.tokens_BT.numel()
+        return plain(self, canvas, arguments)
+
+    monkeypatch.setattr(MaskedBackbone, "_forward", counted)
+    queue = [
+        Item(tuple(prompt), target, f"q{i}")
+        for i, prompt in enumerate([*PROMPTS, [30, 31] * 20])
+        for target in ((60, 61, 62), (63, 64), (65,), (60, 61, 62, 63, 64, 65))
+    ]
+    found = []
+    for remember in (True, False):
+        tokens.append(0)
+        engine = RowEngine(backbone, batch_size, remember=remember)
+        found.append([s.logprob for s in score_all(make_scorer("any_order", rows=32, seed=0), queue, engine)])
+    assert np.allclose(*found, atol=1e-5) and 2 * tokens[0] < tokens[1]

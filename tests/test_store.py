@@ -121,6 +121,33 @@ def test_the_autoregressive_adapter_uses_it_too(checkpoints, tmp_path):
     assert np.allclose([s for s, _ in mixed[:3]], [s for s, _ in answers[0][0][:3]]) and half.tally.rows == 1
 
 
+def test_windows_of_a_long_text_are_kept_as_they_are_done(checkpoints, tmp_path, monkeypatch):
+    """Stopped in its middle, a long text goes on at the window that was not done; lm-eval's own cache sees texts only."""
+    path, folder = str(tmp_path / "answers.sqlite"), str(checkpoints["bloomz"])
+    texts = requests([(" ".join(f"red {n} blue" for n in range(300)),)], "loglikelihood_rolling")
+    plain = AR(folder, device="cpu", batch_size=1)
+    (whole,) = plain.loglikelihood_rolling(texts, disable_tqdm=True)
+    windows = plain.tally.rows
+    passes, forward = [], AR._model_call
+
+    def stopped_at_the_third(self, *tensors, **named):
+        passes.append(1)
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        return forward(self, *tensors, **named)
+
+    model = AR(folder, device="cpu", batch_size=1, store=path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AR, "_model_call", stopped_at_the_third)
+        model.loglikelihood_rolling(texts, disable_tqdm=True)
+    again = AR(folder, device="cpu", batch_size=1, store=path)
+    told = []
+    again.cache_hook.inner.add_partial = lambda method, request, answer: told.append((method, request))
+    assert again.loglikelihood_rolling(texts, disable_tqdm=True) == [whole]
+    assert again.tally.stored == 2 and again.tally.rows == windows - 2 > 1
+    assert told == [("loglikelihood_rolling", texts[0].args)]
+
+
 RUN = """
 import sys
 from lm_eval.api.instance import Instance

@@ -22,6 +22,20 @@ def test_every_suite_loads_and_its_recipes_exist(path):
         assert (recipe.mixture.source == "embedded") <= (suite.corpus is not None)
 
 
+@pytest.mark.parametrize(
+    "change,sentence",
+    [
+        ({"length": {"kind": "pooled_embedding", "probe": 4, "steps": 5}}, "kind: transformer"),
+        ({"length": {"kind": "transformer", "probe": 4}}, "a stage of its own"),
+        ({"length": {"kind": "transformer", "probe": 4, "steps": 5}, "layout": {"name": "isolated"}}, "joint"),
+    ],
+)
+def test_a_probe_needs_a_head_that_can_read_it(change, sentence):
+    recipe = load_recipe(Path("trainers/recipes/mini/diffusionllm.yaml")).model_dump()
+    with pytest.raises(ValueError, match=sentence):
+        Recipe(**{**recipe, **change})
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_recipe_loads(path):
     recipe = load_recipe(path)

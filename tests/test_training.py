@@ -45,7 +45,8 @@ def test_records_say_what_was_trained(checkpoints):
     assert len({r.tokens for r in records.values()}) == 1  # matched training tokens
     cores = [r.parameters_without_embeddings for r in records.values()]
     assert max(cores) / min(cores) < 1.25  # matched parameters outside embeddings
-    assert records["diffusionllm"].length_head == {"kind": "transformer", "classes": 64, "heads": 4, "inner": 256}
+    head = {"kind": "transformer", "classes": 64, "heads": 4, "inner": 256, "probe": 8}
+    assert records["diffusionllm"].length_head == head
     assert records["instruct_xmlr"].canvas == "isolated" and records["decoder_im"].canvas == "causal"
 
 
@@ -79,10 +80,10 @@ def test_bad_commands_get_one_line(arguments, sentence):
 
 def test_a_corpus_of_an_earlier_version_is_a_sentence(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"inputs": "a", "targets": "b"}\n')
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"schema_version": 1}')
     command = [sys.executable, "-m", "trainers", "tokenizer", "--corpus", str(tmp_path), "--out", str(tmp_path / "t")]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "earlier version" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "a corpus of version 1" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_that_is_no_checkpoint_is_not_replaced(checkpoints, tmp_path):

@@ -59,7 +59,14 @@ class TableBackbone:
 
     def __init__(self, length: int, kind: str = "joint", seed: int = 0):
         rng = np.random.default_rng(seed)
-        self.length, self.kind, self.seed, self.ids, self.layout = length, kind, seed, IDS, Layout()
+        self.length, self.kind, self.seed, self.ids, self.layout, self.remembers = (
+            length,
+            kind,
+            seed,
+            IDS,
+            Layout(),
+            False,
+        )
         self.model: Any = SimpleNamespace(config=SimpleNamespace(vocab_size=VOCABULARY))
         self.device, self.max_length, self.rows_seen = torch.device("cpu"), 64, 0
         if kind == "joint":

@@ -71,6 +71,7 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
     from trainers.mixture import read_records, training_files
     from trainers.networks import train_tokenizer
     from trainers.recipe import MixtureSpec
+    from trainers.world.build import SCHEMA_VERSION
 
     if arguments.vocabulary < 300:
         raise ConfigError(
@@ -78,14 +79,13 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
         )
     records = read_records(training_files(MixtureSpec(), arguments.corpus), 20000)
     manifest = json.loads((arguments.corpus / "manifest.json").read_text(encoding="utf-8"))
-    if "han_words" not in manifest:
+    if manifest.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(
-            f"{arguments.corpus} was made by an earlier version: make it again with python -m trainers world --out {arguments.corpus}"
+            f"{arguments.corpus} is a corpus of version {manifest.get('schema_version')}, this program needs {SCHEMA_VERSION}: "
+            f"make it again with python -m trainers world --out {arguments.corpus}"
         )
-    words = manifest["han_words"]
-    size = train_tokenizer(
-        (f"{r['inputs']} {r['targets']}" for r in records), arguments.vocabulary, arguments.out, words
-    )
+    texts = (f"{r['inputs']} {r['targets']}" for r in records)
+    size = train_tokenizer(texts, arguments.vocabulary, arguments.out, manifest["han_words"])
     print(f"tokenizer of {size} tokens written to {arguments.out}")
 
 

@@ -153,6 +153,8 @@ def _head_settings(recipe: Recipe) -> dict[str, str | int] | None:
         kept["heads"] = recipe.length.heads
         if recipe.length.inner is not None:
             kept["inner"] = recipe.length.inner
+        if recipe.length.probe:
+            kept["probe"] = recipe.length.probe
     return kept
 
 
@@ -168,7 +170,7 @@ def _plan(recipe: Recipe, examples: list[Example]) -> BatchPlan:
 def _train_length(recipe: Recipe, backbone: MaskedBackbone, examples: list[Example], what: str) -> list[dict]:
     spec = recipe.length
     assert spec is not None and backbone.length_head is not None
-    objective = LengthStage(ids=backbone.ids, layout=backbone.layout)
+    objective = LengthStage(backbone)
     backbone.model.requires_grad_(False)
     backbone.model.eval()  # frozen means without dropout, too
     module = ObjectiveModule(backbone, objective, backbone.length_head)

@@ -59,15 +59,25 @@ class ObjectiveSpec(Frozen):
 
 
 class LengthSpec(Frozen):
-    """The length head and, with `steps` > 0, its own training stage on a frozen backbone."""
+    """The length head and, with `steps` > 0, its own training stage on a frozen backbone.
+
+    probe: hidden tokens that the frozen network reads behind the prompt, for the head to look at (the paper: 0).
+    """
 
     kind: Literal["pooled_embedding", "transformer"]
     classes: int = Field(default=64, ge=2)
     heads: int = Field(default=2, ge=1)
     inner: int | None = None
+    probe: int = Field(default=0, ge=0)
     steps: int = Field(default=0, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _probe_of_a_stage(self) -> LengthSpec:
+        if self.probe and (self.kind != "transformer" or not self.steps):
+            raise ValueError("probe: needs kind: transformer and a stage of its own (steps)")
+        return self
 
 
 class MixtureSpec(Frozen):
@@ -145,6 +155,10 @@ class Recipe(Frozen):
             )
         if self.length is not None and not masked:
             raise ValueError("length: only masked LMs have a length head")
+        if self.length is not None and self.length.probe and self.layout is not None and self.layout.name != "joint":
+            raise ValueError(
+                "length.probe: needs layout.name: joint, where the answer's places see the prompt and it them"
+            )
         return self
 
     @property

@@ -10,7 +10,7 @@ from lm_eval.models import huggingface
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
-from harness.store import Store, StoringHook
+from harness.store import Part, Store, StoringHook
 
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
@@ -86,12 +86,16 @@ class Autoregressive(HFLM):
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None):
         """HFLM's scores, counted; the context is cut from the left where it does not fit."""
-        for pair, context_ids, target_ids in requests:  # pair is None for a window of a rolling text
+        windows = bool(requests) and requests[0][0] is None  # of rolling texts: HFLM gives them no name
+        if windows:
+            requests = [(Part(map(tuple, ids)), *ids) for _, *ids in requests]
+        for pair, context_ids, target_ids in requests:
             if not target_ids:
                 raise BackboneError(f"the continuation in {pair} is empty; give every choice a text.")
             length = len(context_ids) + (0 if self.backend == "seq2seq" else len(target_ids) - 1)
             self.tally.truncated += length > self.max_length
-        known = {} if not requests or requests[0][0] is None else self._known("loglikelihood", [r[0] for r in requests])
+        together = windows and self.world_size > 1  # padded across processes: all compute the same number
+        known = {} if together else self._known("loglikelihood", [r[0] for r in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
         computed = iter(
             super()._loglikelihood_tokens(new, disable_tqdm=disable_tqdm, override_bs=override_bs) if new else ()

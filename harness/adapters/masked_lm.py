@@ -145,7 +145,7 @@ class MaskedLM(LM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log p of the continuation in nats, greedy flag) per request, in order."""
-        items = [self._encode(request) for request in requests]
+        items = self._encode(requests)
         scored = self._score(items, "scoring", disable_tqdm)
         self.score_log += question_lines(requests, items, scored)
         answers = [(score.logprob, score.greedy) for score in scored]
@@ -182,7 +182,7 @@ class MaskedLM(LM):
 
     def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
         estimator = self.settings.estimator
-        engine = RowEngine(self.backbone, self.batch_size)
+        engine = RowEngine(self.backbone, self.batch_size, remember=self.settings.prompt_cache == "auto")
         name = estimator.scorer if estimator.compat == NO_COMPAT else f"compat={estimator.compat}"
         with bar(
             total=len(items), what=f"{self.adapter} {what} ({name})", unit="requests", quiet=quiet or self.rank != 0
@@ -209,11 +209,22 @@ class MaskedLM(LM):
             for item, score in zip(items, scored, strict=True)
         ]
 
-    def _encode(self, request: Instance) -> Item:
-        context, continuation = arguments_of(request)
-        stripped = context.rstrip(" ")
-        continuation = context[len(stripped) :] + continuation
-        target = self._ids(continuation)
+    def _encode(self, requests: Sequence[Instance]) -> list[Item]:
+        pairs = []
+        for request in requests:
+            context, continuation = arguments_of(request)
+            stripped = context.rstrip(" ")
+            pairs.append((stripped, context[len(stripped) :] + continuation))
+        # one call for all texts, each once: a call per text costs more than the rest of the encoding
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        ids = dict(zip(texts, found, strict=True))
+        return [
+            self._item(request, ids[context], continuation, ids[continuation])
+            for request, (context, continuation) in zip(requests, pairs, strict=True)
+        ]
+
+    def _item(self, request: Instance, prompt: list[int], continuation: str, target: list[int]) -> Item:
         if not continuation.strip() or not target:
             raise ScoringError(f"{_where(request)}: the continuation to score is empty; give every choice a text.")
         longest = self.backbone.layout.target_room(self.max_length)
@@ -223,7 +234,6 @@ class MaskedLM(LM):
                 "shorten it or take a longer model."
             )
         room = self.max_length - self.backbone.layout.overhead - len(target)
-        prompt = self._ids(stripped)
         self._refuse_masks(request, prompt + target)
         question = "" if request.task_name is None else f"{request.task_name}/{request.doc_id}"
         return Item(tuple(self._left_truncated(prompt, room)), tuple(target), question, self._words(continuation))

@@ -73,7 +73,7 @@ def _read(
 ) -> tuple[PromptStates | None, list[list[int]]]:
     """What is remembered of the prompts, and the candidate lengths of each."""
     memory, hidden_BPD, longest = None, None, settings.max_gen_toks
-    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
+    canvas = backbone.length_canvas(prompts).to(backbone.device)
     # With one pass and the length known, reading the prompt apart would be a second pass.
     repeated = settings.length == "predicted" or not settings.one_pass
     if settings.prompt_cache == "auto" and backbone.remembers and repeated:

@@ -29,7 +29,7 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     Raises:
         BackboneError: the checkpoint has no length head.
     """
-    canvas = backbone.layout.prompt_only(prompts, backbone.ids).to(backbone.device)
+    canvas = backbone.length_canvas(prompts).to(backbone.device)
     logits = backbone.length_logits(backbone.hidden(canvas), canvas)
     known = logits.float().log_softmax(-1).double().cpu().numpy()
     if not np.isfinite(known).all():

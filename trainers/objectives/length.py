@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from harness.backbones import MaskedBackbone
-from harness.canvas import Canvas, Layout, SpecialIds
+from harness.canvas import Canvas
 from harness.lengths import length_loss_sum
 from trainers.encode import Example
 from trainers.objectives import LossSums
@@ -16,12 +16,12 @@ from trainers.objectives import LossSums
 class LengthStage:
     """−log p(number of answer tokens | prompt); gradients reach the head only."""
 
-    def __init__(self, *, ids: SpecialIds, layout: Layout):
-        self.ids, self.layout = ids, layout
+    def __init__(self, backbone: MaskedBackbone):
+        self.canvas = backbone.length_canvas
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """The tensors of a prompt-only Canvas, and length_B in content tokens."""
-        canvas = self.layout.prompt_only([e.prompt for e in examples], self.ids)
+        canvas = self.canvas([e.prompt for e in examples])
         batch = {name: getattr(canvas, name) for name in Canvas.__dataclass_fields__}
         return {**batch, "length_B": torch.tensor([len(e.target) for e in examples])}
 
