@@ -97,7 +97,7 @@ def test_mt_bench_alpaca_eval_and_z_bench(suite, tmp_path, monkeypatch, capsys):
             assert run(monkeypatch, *command, "--base-url", judge.url, "--price", "1,1", "--max-cost", 5) == 0
         calls = judge.calls
         said = capsys.readouterr().out
-        assert "from the store, $0.0" in said and "average: 1.00" in said
+        assert "from the store, $0.0" in said and "average: 1.00, n = 3" in said
         judge.rule = lambda messages: ("评分：[[3]]", None)
         z = ["z-bench", *common, "--sets", "basic", "--basic", tmp_path / "z.csv", "--seeds", 0]
         assert run(monkeypatch, *z, "--base-url", judge.url) == 0

@@ -264,3 +264,46 @@ def test_a_changed_published_file_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="ANYORDER_DATA has no mt_bench/judge_prompts.jsonl"):
         file_of("mt_bench_prompts", None, tmp_path)
     assert file_of("mt_bench_questions", mirror / "mt_bench/mt_bench/question.jsonl", tmp_path).is_file()
+
+
+def test_download_with_checksum(tmp_path, monkeypatch):
+    """A published file comes once from its address, is compared with its sha256, and stays."""
+    import hashlib
+    import http.server
+    import threading
+
+    from harness.judges import files
+
+    content = b'{"a": 1}\n'
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/there" else 404)
+            self.end_headers()
+            if self.path == "/there":
+                self.wfile.write(content)
+
+        def log_message(self, format, *args):
+            pass
+
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        digest = hashlib.sha256(content).hexdigest()
+        for name, place, sha256 in (
+            ("good", "there", digest),
+            ("other", "there", "0" * 64),
+            ("gone", "nowhere", digest),
+        ):
+            spec = files.Published(f"The {name} file", f"{name}/{name}.jsonl", f"{address}/{place}", sha256)
+            monkeypatch.setitem(files.PUBLISHED, name, spec)
+        assert file_of("good", None, tmp_path).read_bytes() == content
+        assert file_of("good", None, tmp_path) == tmp_path / "good.jsonl" and asked == ["/there"]
+        with pytest.raises(DataError, match="is not the published file .The other file."):
+            file_of("other", None, tmp_path)
+        with pytest.raises(DataError, match="The gone file: cannot download .* ANYORDER_DATA"):
+            file_of("gone", None, tmp_path)
+        server.shutdown()

@@ -17,6 +17,7 @@ def test_mean_and_share():
     estimate = trust.mean_of([1.0, 2.0, 3.0, 6.0])
     low, high = stats.t.interval(0.95, 3, loc=3.0, scale=stats.sem([1.0, 2.0, 3.0, 6.0]))
     assert estimate == trust.Estimate(3.0, pytest.approx(low), pytest.approx(high), 4)
+    assert trust.mean_of([2.0, 2.0, 2.0]) == trust.Estimate(2.0, None, None, 3)
     assert trust.mean_of([2.0]) == trust.Estimate(2.0, None, None, 1) and trust.mean_of([]) is None
     share = trust.share_of(8, 10)  # Wilson by hand: centre (p + z²/2n) / (1 + z²/n)
     z2 = 1.959964**2

@@ -294,7 +294,7 @@ def _by_question(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         groups.setdefault(row["question_id"], []).append(row["score"])
     mean = sum(sum(group) for group in groups.values()) / len(rows)
     n = len(groups)
-    if n < 2:
+    if n < 2 or len({row["score"] for row in rows}) == 1:
         return trust.Estimate(mean, None, None, n).as_dict()
     off = np.array([sum(group) - mean * len(group) for group in groups.values()])
     error = float(np.sqrt(n / (n - 1) * (off**2).sum())) / len(rows)  # ratio estimator, linearised

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -88,8 +89,7 @@ class ScriptedJudge:
     ):
         self.rule, self.faults, self.models, self.stall, self.pause = rule, faults, tuple(models), stall, pause
         self.calls, self.seen, self._lock = 0, [], threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> ScriptedJudge:
@@ -137,6 +137,14 @@ def _completion(body: dict[str, Any], text: str, near: list[dict[str, float]] | 
         "choices": [choice],
         "usage": usage,
     }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a caller that goes away is no error of ours
+            super().handle_error(request, client_address)
 
 
 def _handler_of(judge: ScriptedJudge) -> type[BaseHTTPRequestHandler]:

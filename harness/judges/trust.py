@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval over n items; low and high are None where n is too small to say."""
+    """A value with its 95 % interval over n items; low and high are None where the items cannot say."""
 
     value: float
     low: float | None
@@ -41,7 +41,7 @@ def mean_of(values: Sequence[float]) -> Estimate | None:
     if not n:
         return None
     mean = float(np.mean(values))
-    if n < 2:
+    if n < 2 or len(set(values)) == 1:  # equal values say nothing of their spread
         return Estimate(mean, None, None, n)
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Estimate(mean, mean - half, mean + half, n)
