@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,6 +21,9 @@ from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule, common_words
 from harness.records import RecordError
 from harness.suites import ConfigError, load_suite
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
 
 
 @pytest.fixture
@@ -236,3 +241,46 @@ def test_a_judge_against_known_preferences():
         "n": 3,
     }
     assert found["position"]["first_favoured"]["value"] == 1 and found["length"] is None
+
+
+@needs_real
+def test_gpt_4_agrees_with_itself_on_the_real_judgments():
+    """The published judgments, given as replies to their own prompts: every one is read, and as it was published."""
+    rows = json_lines(REAL / "mt_bench/mt_bench/model_judgment/gpt-4_single.jsonl", ("user_prompt", "judge", "score"))
+    prompts = {row["name"]: row for row in json_lines(REAL / "mt_bench/judge_prompts.jsonl", ("name",))}
+    text = {row["user_prompt"]: row["judgment"] for row in rows}
+
+    class Published:
+        def replies(self, asks, what=""):
+            return [Reply(text[ask.messages[1][1]], "gpt-4", "stop", 1, 1, 0.0) for ask in asks]
+
+    found = calibration.against_ratings(Published(), rows, prompts, None, 20)  # type: ignore[arg-type]
+    assert found["calls"]["scored"] == 160 and found["agreement"]["equal"]["value"] == 1
+    assert found["agreement"]["rank_correlation"]["value"] == pytest.approx(1)
+    assert found["consistency"]["same_verdict"]["value"] == 1 and found["consistency"]["same_verdict"]["n"] == 20
+
+
+@needs_real
+def test_a_judge_of_length_against_the_real_preferences():
+    """GPT-4 preferred the longer of two real answers more often than not; a judge that always does agrees beyond chance."""
+    rows = json.loads(
+        (REAL / "alpaca_eval/results/alpaca-7b/alpaca_eval_gpt4/annotations.json").read_text(encoding="utf-8")
+    )
+
+    class Longer:
+        def replies(self, asks, what=""):
+            said = []
+            for ask in asks:
+                first, second = re.findall(r'"answer": """(.*?)"""\n    }', ask.messages[1][1], re.DOTALL)[:2]
+                rank = 1 if len(first) >= len(second) else 2
+                ranks = [{"model": "model_1", "rank": rank}, {"model": "model_2", "rank": 3 - rank}]
+                said.append(Reply(str(ranks), "j", "stop", 1, 1, 0.0))
+            return said
+
+    found = calibration.against_preferences(Longer(), rows, 200)  # type: ignore[arg-type]
+    assert (
+        found["calls"]["scored"] == 400
+        and found["agreement"]["equal"]["low"] > 0.5
+        and found["agreement"]["kappa"]["value"] > 0.1
+    )
+    assert found["length"]["value"] == 1 and found["position"]["disagreement"]["value"] < 0.05

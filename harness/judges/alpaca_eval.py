@@ -31,7 +31,7 @@ from harness.judges import trust
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Counts, Judged, counts, verdicts
 from harness.judges.client import Ask, JudgeClient, JudgeError, Reply
-from harness.judges.files import json_rows
+from harness.judges.files import file_name, json_rows
 from harness.judges.rubrics import fill
 from harness.mirror import DataError
 from harness.records import digest_of, write_atomically
@@ -180,7 +180,7 @@ def _check_whole(
 
 def write_config(judge: str, version: int, out: Path) -> Path:
     """The annotator's folder (configs.yaml, prompt.txt) below `out`, named after judge and version."""
-    name = f"{judge.replace('/', '__')}_v{version}"
+    name = f"{file_name(judge)}_v{version}"
     template = Path(package().__file__).parent / "evaluators_configs" / TEMPLATES[version]
     write_atomically(out / "config" / name / "prompt.txt", template.read_text(encoding="utf-8"))
     config = {name: {"prompt_template": f"{name}/prompt.txt", "batch_size": 1, **SETTINGS[version]}}

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.judges.client import JudgeClient, endpoint_of
 from harness.judges.contestants import contestants_of
-from harness.judges.files import file_of, json_lines, json_rows
+from harness.judges.files import file_name, file_of, json_lines, json_rows
 from harness.judges.spending import Ledger, Price
 from harness.records import write_atomically
 from harness.runs import check_writable
@@ -193,7 +193,7 @@ def _mt_bench(arguments: argparse.Namespace, out: Path) -> None:
     summary = mt_bench.judge_answers(
         bench, names, client, folder, mode=arguments.mode, baseline=arguments.baseline, answers=arguments.answers
     )
-    _finish(folder / f"summary_{_plain(client.model)}_{arguments.mode}.json", summary, client)
+    _finish(folder / f"summary_{file_name(client.model)}_{arguments.mode}.json", summary, client)
 
 
 def _alpaca_eval(arguments: argparse.Namespace, out: Path) -> None:
@@ -209,10 +209,10 @@ def _alpaca_eval(arguments: argparse.Namespace, out: Path) -> None:
             reference, one, folder, longest=arguments.max_tokens or alpaca_eval.LONGEST_ANSWER
         )
         summary["models"][one.name] = alpaca_eval.judge_outputs(
-            outputs, reference, one.name, client, folder / f"{_plain(client.model)}_v{arguments.version}",
+            outputs, reference, one.name, client, folder / f"{file_name(client.model)}_v{arguments.version}",
             version=arguments.version, difficulty=arguments.difficulty, missing_at_most=arguments.missing_at_most,
         )  # fmt: skip
-    _finish(folder / f"summary_{_plain(client.model)}_v{arguments.version}.json", summary, client)
+    _finish(folder / f"summary_{file_name(client.model)}_v{arguments.version}.json", summary, client)
 
 
 def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
@@ -228,7 +228,7 @@ def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
         sheet = z_bench.load_sheet(name, path)
         answers = z_bench.write_sheet(sheet, everyone, folder, longest=arguments.max_tokens or z_bench.LONGEST_ANSWER)
         summary[name] = z_bench.judge_sheet(sheet, answers, client, folder, arguments.language)
-    _finish(folder / f"summary_{_plain(client.model)}_{arguments.language}.json", summary, client)
+    _finish(folder / f"summary_{file_name(client.model)}_{arguments.language}.json", summary, client)
 
 
 def _trust(arguments: argparse.Namespace, out: Path) -> None:
@@ -255,17 +255,13 @@ def _trust(arguments: argparse.Namespace, out: Path) -> None:
     if annotations is not None:
         rows = json_rows(annotations, ("instruction", "output_1", "output_2", "preference"))
         summary["preferences"] = calibration.against_preferences(client, rows, arguments.sample)
-    _finish(out / f"trust_{_plain(client.model)}.json", summary, client)
+    _finish(out / f"trust_{file_name(client.model)}.json", summary, client)
 
 
 def _scripted(arguments: argparse.Namespace, out: Path) -> None:
     from harness.judges.shapes import judge_suite
 
     print(judge_suite(load_suite(arguments.suite), arguments.results, out))
-
-
-def _plain(model: str) -> str:
-    return model.replace("/", "__")
 
 
 def _finish(path: Path, summary: dict[str, Any], client: JudgeClient) -> None:

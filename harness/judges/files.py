@@ -7,6 +7,7 @@ A file that is not the published one is used only where the user named it.
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -152,6 +153,11 @@ def json_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         if missing:
             raise DataError(f"{path}, entry {number}: expected the keys {', '.join(keys)}; {missing[0]} is missing.")
     return rows
+
+
+def file_name(model: str) -> str:
+    """A judge's name as part of a file name: `org/model` becomes `org__model`."""
+    return re.sub(r"[^\w.-]+", "__", model).strip("_.") or "judge"
 
 
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:

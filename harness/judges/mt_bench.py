@@ -21,7 +21,7 @@ from harness.judges import fastchat, trust
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Judged, counts, verdicts
 from harness.judges.client import JudgeClient, Reply
-from harness.judges.files import PUBLISHED, json_lines, write_json_lines
+from harness.judges.files import PUBLISHED, file_name, json_lines, write_json_lines
 from harness.judges.verdicts import read_choice, read_rating
 from harness.mirror import DataError, digest
 from harness.records import digest_of
@@ -178,9 +178,7 @@ def judge_answers(
     said = load_answers(bench, answers or out / "model_answer", players)
     matches = _matches(bench, said, list(names), client.model, mode, baseline)
     judged = _judge(matches, client, kind)
-    path = (
-        out / "model_judgment" / f"{client.model.replace('/', '__')}_{'single' if kind == 'single' else 'pair'}.jsonl"
-    )
+    path = out / "model_judgment" / f"{file_name(client.model)}_{'single' if kind == 'single' else 'pair'}.jsonl"
     fresh = _rows(matches, judged, kind)
     _merge(path, fresh)
     summarise = summary_of_ratings if kind == "single" else summary_of_pairs
