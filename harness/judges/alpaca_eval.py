@@ -23,6 +23,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -32,6 +33,7 @@ from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Counts, Judged, counts, verdicts
 from harness.judges.client import Ask, JudgeClient, JudgeError, Reply
 from harness.judges.files import file_name, json_rows
+from harness.judges.replaced import replaced
 from harness.judges.rubrics import fill
 from harness.mirror import DataError
 from harness.records import digest_of, write_atomically
@@ -268,11 +270,12 @@ def reader_of(version: int):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The package's log switched off: what it would say of unread verdicts is counted and said by us."""
+    """The package's log and bar switched off: what it would say of unread verdicts is counted and said by us."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with replaced(package("utils"), tqdm=SimpleNamespace(tqdm=lambda items, **_: items)):
+            yield
     finally:
         logging.disable(before)
 
@@ -285,13 +288,8 @@ def _difficulties(path: Path | None) -> Iterator[None]:
         return
     if not path.is_file():
         raise DataError(f"--difficulty: {path} is not a file.")
-    module = package("metrics.glm_winrate")
-    before = module.hf_hub_download
-    module.hf_hub_download = lambda **_: str(path)
-    try:
+    with replaced(package("metrics.glm_winrate"), hf_hub_download=lambda **_: str(path)):
         yield
-    finally:
-        module.hf_hub_download = before
 
 
 def annotator_class() -> type:

@@ -10,6 +10,7 @@ Only the caller's thread touches the store; worker threads only talk to the netw
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import threading
@@ -127,6 +128,8 @@ class JudgeClient:
     def __init__(
         self, model: str, endpoint: Endpoint, store: Path, *, ledger: Ledger | None = None, offline: bool = False
     ):
+        if not offline and importlib.util.find_spec("openai") is None:
+            raise JudgeError("asking a judge needs the extra 'judge': pip install 'anyorder[judge]'.")
         self.model, self.endpoint, self.offline = model, endpoint, offline
         self.ledger = ledger or Ledger()
         self.store = Store(store, {"endpoint": endpoint.name, "model": model, "protocol": PROTOCOL})

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.judges.client import Ask
+from harness.judges.replaced import replaced
 
 LONGEST_JUDGMENT = 2048
 
@@ -65,26 +66,14 @@ def records(matches: Sequence[Any], judgments: Sequence[Sequence[str]]) -> list[
 
 
 def _play(match: Any, transport: Callable[..., str]) -> dict[str, Any]:
-    module = common()
-    play = module.play_a_match_pair if hasattr(match, "model_1") else module.play_a_match_single
-    with _transport(module, match.judge.model_name, transport), contextlib.redirect_stdout(io.StringIO()):
-        return play(match, output_file=None)
-
-
-@contextlib.contextmanager
-def _transport(module: Any, judge: str, transport: Callable[..., str]) -> Iterator[None]:
     from fastchat.conversation import get_conv_template
 
+    module = common()
+    play = module.play_a_match_pair if hasattr(match, "model_1") else module.play_a_match_single
     ours = {
         "chat_completion_openai": transport,
-        "OPENAI_MODEL_LIST": (judge,),
+        "OPENAI_MODEL_LIST": (match.judge.model_name,),
         "get_conversation_template": lambda name: get_conv_template("chatgpt"),
     }
-    before = {name: getattr(module, name) for name in ours}
-    try:
-        for name, value in ours.items():
-            setattr(module, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(module, name, value)
+    with replaced(module, **ours), contextlib.redirect_stdout(io.StringIO()):
+        return play(match, output_file=None)
