@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
-    from harness.judges import commands as judging
+    from harness.judges import arguments as judging
 
     judge = commands.add_parser("judge", help="let a judge grade answers: MT-Bench, AlpacaEval, Z-Bench",
                                 epilog=judging.EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip

@@ -1,7 +1,7 @@
 """`python -m harness serve`: an adapter behind an OpenAI-compatible chat-completions endpoint.
 
-Every paradigm answers the same protocol: a masked or diffusion LM writes the whole answer at once, so that a stream of
-it begins when it is finished. Answers are greedy unless a temperature is asked for; a seed fixes the draws, whatever
+Every paradigm answers the same protocol. A masked or diffusion LM has no first word before its last one: a stream begins
+when the answer is finished, for all models alike. Answers are greedy unless a temperature is asked for; a seed fixes the draws, whatever
 else is being answered. One answer is computed at a time; a few requests may wait, more are turned away (429).
 
 It listens on this machine only; elsewhere it needs a token (ANYORDER_TOKEN), and has no encryption of its own.
@@ -21,10 +21,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.judges.answers import Writing, form_of, longest_of, prompt_of, write_answers
+from harness.judges.endpoint import LOOPBACK
 from harness.suites import ConfigError
 
 TOKEN_VARIABLE = "ANYORDER_TOKEN"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_TOKENS = 256
 NOT_HERE = ("tools", "tool_choice", "functions", "response_format", "logprobs", "logit_bias", "audio")
 

@@ -9,8 +9,9 @@ import pytest
 from test_judge_client import client
 
 from harness.judges import alpaca_eval as judged
+from harness.judges import alpaca_package
 from harness.judges.answers import Contestant
-from harness.judges.client import JudgeError, Reply
+from harness.judges.endpoint import JudgeError, Reply
 from harness.judges.files import file_of
 from harness.judges.scripted import ScriptedJudge, WordRule
 from harness.judges.spending import Ledger
@@ -113,13 +114,17 @@ def test_an_output_cannot_change_the_prompt(tmp_path):
 def test_messages_are_the_packages_own_for_ordinary_prompts():
     from alpaca_eval import utils
 
-    for version, name in judged.TEMPLATES.items():
-        template = (Path(judged.package().__file__).parent / "evaluators_configs" / name).read_text(encoding="utf-8")
-        prompt = judged.fill(template, {"instruction": "Why?", "output_1": "Because {it} is.", "output_2": "No."})
+    for version, name in alpaca_package.TEMPLATES.items():
+        template = (Path(alpaca_package.package().__file__).parent / "evaluators_configs" / name).read_text(
+            encoding="utf-8"
+        )
+        prompt = alpaca_package.fill(
+            template, {"instruction": "Why?", "output_1": "Because {it} is.", "output_2": "No."}
+        )
         theirs = [(m["role"], m["content"]) for m in utils.prompt_to_chatml(prompt.strip())]
-        assert list(judged.messages_of(prompt)) == theirs, version
+        assert list(alpaca_package.messages_of(prompt)) == theirs, version
     with pytest.raises(ConfigError, match="ChatML"):
-        judged.messages_of("no marks")
+        alpaca_package.messages_of("no marks")
 
 
 def test_unread_verdicts_are_counted_and_too_many_fail(tmp_path):
@@ -184,14 +189,16 @@ def test_win_rates_are_those_of_the_package_on_the_real_annotations(tmp_path, mo
 
     real = json.loads((REAL / "results/alpaca-7b/alpaca_eval_gpt4/annotations.json").read_text(encoding="utf-8"))
     theirs = metrics.get_winrate(real)
-    template = (Path(judged.package().__file__).parent / "evaluators_configs" / judged.TEMPLATES[1]).read_text(
-        encoding="utf-8"
-    )
+    template = (
+        Path(alpaca_package.package().__file__).parent / "evaluators_configs" / alpaca_package.TEMPLATES[1]
+    ).read_text(encoding="utf-8")
     verdict = {}
     for row in real:
         for first, second in ((1, 2), (2, 1)):
             values = {"output_1": row[f"output_{first}"], "output_2": row[f"output_{second}"]}
-            messages = judged.messages_of(judged.fill(template, {"instruction": row["instruction"], **values}))
+            messages = alpaca_package.messages_of(
+                alpaca_package.fill(template, {"instruction": row["instruction"], **values})
+            )
             ranks = (1, 2) if row["preference"] == first else (2, 1)
             verdict[messages] = str([{"model": f"model_{n}", "rank": r} for n, r in zip((1, 2), ranks, strict=True)])
     base = [{"instruction": r["instruction"], "output": r["output_1"], "generator": "text_davinci_003"} for r in real]

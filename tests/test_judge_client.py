@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from harness.judges.client import Ask, JudgeClient, JudgeError, endpoint_of
+from harness.judges.client import JudgeClient
+from harness.judges.endpoint import Ask, JudgeError, endpoint_of
 from harness.judges.scripted import ScriptedJudge
 from harness.judges.spending import Ledger, Price, SpendingCap
 from harness.store import StoreError

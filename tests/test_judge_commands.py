@@ -14,8 +14,8 @@ from test_z_bench import SHEET
 
 from harness.__main__ import main
 from harness.judges import calibration, contestants, shapes
-from harness.judges.client import Reply
 from harness.judges.commands import locked
+from harness.judges.endpoint import Reply
 from harness.judges.files import json_lines, write_json_lines
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule, common_words

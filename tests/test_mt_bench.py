@@ -14,6 +14,7 @@ from test_judge_client import client, one_in_ten
 from harness.judges import mt_bench
 from harness.judges.answers import Contestant
 from harness.judges.files import file_of, json_lines, write_json_lines
+from harness.judges.mt_summary import KNOWN_WRONG_REFERENCES
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule
 from harness.mirror import DataError
@@ -163,7 +164,7 @@ def test_160_judgments_against_a_failing_judge_and_show_result(tmp_path, monkeyp
     monkeypatch.setenv("ANYORDER_DATA", str(REAL))
     paths = {name: file_of(f"mt_bench_{name}", None, tmp_path) for name in ("questions", "prompts", "references")}
     bench = mt_bench.load_bench(**paths)
-    assert bench.published and len(bench.questions) == 80 and len(mt_bench.KNOWN_WRONG_REFERENCES) == 13
+    assert bench.published and len(bench.questions) == 80 and len(KNOWN_WRONG_REFERENCES) == 13
     shutil.copytree(REAL / "mt_bench/mt_bench/model_answer", tmp_path / "model_answer")
 
     def rule(messages):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.judges.client import Ask, JudgeClient, Reply
+from harness.judges.client import JudgeClient
+from harness.judges.endpoint import Ask, Reply
 
 REASK = 1_000_000  # added to `attempt` of a question that is put again because its verdict was malformed
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.judges import trust
-from harness.judges.alpaca_eval import SETTINGS, TEMPLATES, messages_of, package, reader_of
+from harness.judges.alpaca_package import SETTINGS, TEMPLATES, messages_of, package, reader_of
 from harness.judges.asking import counts, verdicts
-from harness.judges.client import Ask, JudgeClient
+from harness.judges.client import JudgeClient
+from harness.judges.endpoint import Ask
 from harness.judges.rubrics import fill
 from harness.judges.verdicts import read_rating
 from harness.mirror import DataError

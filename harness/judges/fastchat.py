@@ -14,7 +14,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.judges.client import Ask
+from harness.judges.endpoint import Ask
 from harness.judges.replaced import replaced
 
 LONGEST_JUDGMENT = 2048

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.judges import alpaca_eval, mt_bench
-from harness.judges.client import JudgeClient, endpoint_of
+from harness.judges.client import JudgeClient
 from harness.judges.contestants import contestants_of
+from harness.judges.endpoint import endpoint_of
 from harness.judges.files import json_lines, write_json_lines
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import SCRIPTED, ScriptedJudge, WordRule

@@ -18,7 +18,8 @@ from typing import Any
 from harness.judges import trust
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Judged, counts, verdicts
-from harness.judges.client import Ask, JudgeClient, Reply
+from harness.judges.client import JudgeClient
+from harness.judges.endpoint import Ask, Reply
 from harness.judges.rubrics import Z_BENCH, Rubric
 from harness.judges.verdicts import read_rating
 from harness.mirror import DataError
