@@ -18,9 +18,10 @@ RECIPES = {system.name: system.recipe for system in suite.systems}
 PAIRS = [(system.name, seed) for system in suite.systems for seed in suite.seeds]
 CORPUS = f"{ROOT}/corpus/manifest.json" if suite.corpus else []
 TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
-MEASURED = {"decoding": suite.speed, "scoring": suite.scoring if suite.scoring and suite.scoring.with_tables else None}
+SCORING = suite.scoring if suite.scoring and suite.scoring.with_tables else None
+MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
+SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
 JUDGED = [f"{ROOT}/judge/shapes.csv"] if suite.judge else []
-SPEED = {f"{ROOT}/speed/{name}.csv": name for name, plan in MEASURED.items() if plan}
 
 
 rule all:
@@ -116,11 +117,11 @@ if SPEED:
             list(SPEED),
         params:
             plan=[plan.model_dump_json() for plan in MEASURED.values() if plan],
-            only=f"--only {next(iter(SPEED.values()))}" if len(SPEED) == 1 else "",
+            only=" ".join(SPEED.values()),
             name=config.get("suite", "mini"),
         threads: lambda wildcards, attempt: workflow.cores or 1
         shell:
-            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} {params.only} > /dev/null"
+            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m harness speed --suite {params.name} --only {params.only} > /dev/null"
 
 
 rule report:

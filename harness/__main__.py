@@ -21,6 +21,8 @@ EXAMPLES = """examples:
   python -m harness judge mt-bench --suite mini --judge my-model --base-url http://127.0.0.1:8000/v1
   python -m harness serve --model diffusion_xlmr --port 8000
   python -m harness ls
+  python -m harness data
+  python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
   ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
 """
 
@@ -43,11 +45,17 @@ def parser() -> argparse.ArgumentParser:
     judging.add_arguments(judge)
     _serve_arguments(commands.add_parser("serve", help="an OpenAI-compatible chat endpoint of any of our models"))
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
+    listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
+    listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
+    answers = commands.add_parser("z_bench", help="write Z-Bench's answers of sealed runs as spreadsheets")
+    answers.add_argument("runs", nargs="+", metavar="MODEL=FOLDER", help="column name and folder of a model's runs")
+    answers.add_argument("--out", type=Path, required=True, help="folder of the spreadsheets")
     speed = commands.add_parser(
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
-    speed.add_argument("--only", choices=("decoding", "scoring"), help="one of the two (default: what the suite has)")
+    speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring"),
+                       help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
     make.add_argument("--suite", default="mini", help="name or path of a suite (default mini)")
@@ -73,6 +81,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
     run.add_argument("--system_instruction", help="system text for the chat template")
+    run.add_argument(
+        "--confirm_run_unsafe_code", action="store_true", help="run model-written code even without a sandbox"
+    )
     run.add_argument("--output_path", type=Path, help="folder of runs (default: results/runs/MODEL)")
     run.add_argument("--suite", help="evaluate a suite's system instead: with --system and --seed")
     run.add_argument("--system", help="name of a system of the suite")
@@ -141,7 +152,7 @@ def ls() -> None:
     print("models     ", "  ".join(sorted(MODELS)), "  (lm-eval's own models: use the lm_eval command)")
     print("scorers    ", "  ".join(_table("harness/scorers/__init__.py", "SCORERS")))
     print("decoders   ", "  ".join(_table("harness/decoders/__init__.py", "DECODERS")))
-    print("lengths     predicted  oracle  fixed")
+    print("lengths     predicted  oracle  fixed  eos")
     groups: dict[str, list[str]] = {}
     for name, path in tasks_known_here().items():
         groups.setdefault(path.parent.name, []).append(name)
@@ -163,17 +174,48 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    from harness.length_accuracy import measure_lengths
     from harness.scoring_speed import measure_scoring
     from harness.speed import measure_suite
     from harness.suites import ConfigError, load_suite
+    from harness.traces import trace_suite
 
-    suite = load_suite(arguments.suite)
-    parts = {"decoding": (suite.speed, measure_suite), "scoring": (suite.scoring, measure_scoring)}
-    asked = [name for name, (plan, _) in parts.items() if plan is not None and arguments.only in (None, name)]
+    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "lengths", "traces", "scoring")
+    parts = {
+        "decoding": (suite.speed, measure_suite),
+        "lengths": (suite.lengths, measure_lengths),
+        "traces": (suite.traces, trace_suite),
+        "scoring": (suite.scoring, measure_scoring),
+    }
+    asked = [name for name, (plan, _) in parts.items() if plan is not None and name in only]
     if not asked:
-        raise ConfigError(f"suite {suite.name} has no {arguments.only or 'speed'} section: nothing to measure.")
+        raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")
     for name in asked:
         print(parts[name][1](suite, arguments.results))
+
+
+def list_data(arguments: argparse.Namespace) -> int:
+    """The `data` command; 1 if a checked mirror has changed files."""
+    from harness.data_report import check_report, sources_table
+
+    report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+    print(report)
+    return 0 if whole else 1
+
+
+def z_bench(arguments: argparse.Namespace) -> None:
+    """The `z_bench` command."""
+    from harness.data import mirror_folder
+    from harness.z_bench_table import write_answers
+
+    root = mirror_folder()
+    named = [run.partition("=") for run in arguments.runs]
+    if root is None or not all(name and folder for name, _, folder in named):
+        raise ValueError(
+            "z_bench needs ANYORDER_DATA=DIR (the questions' own columns) and MODEL=FOLDER for each model."
+        )
+    for path in write_answers({name: Path(folder) for name, _, folder in named}, root, arguments.out):
+        print(path)
 
 
 def _calm() -> None:
@@ -195,7 +237,11 @@ def main() -> int:
             from harness.make import make
 
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
-        {"run": run, "speed": speed, "judge": judge, "serve": serve, "ls": lambda _: ls()}[arguments.command](arguments)
+        if arguments.command == "data":
+            return list_data(arguments)
+        {"run": run, "speed": speed, "judge": judge, "serve": serve, "z_bench": z_bench, "ls": lambda _: ls()}[
+            arguments.command
+        ](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
         return 130

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +61,26 @@ class MaskedBackbone:
         self._head = _vocabulary_head(model)
         self._position_offset = position_offset(model.config)
         # Prompts can be read once, exactly: the prompt cannot see the answer, and the network takes a cache.
-        self.remembers = self.layout.isolated and _takes_cache(model)
+        self.takes_cache = _takes_cache(model)
+        self.remembers = self.layout.isolated and self.takes_cache
 
     @property
     def device(self) -> torch.device:
         """Where the network's weights lie."""
         return next(self.model.parameters()).device
+
+    def compile(self) -> None:
+        """torch.compile of the network for every batch size and length; the first passes take tens of seconds.
+
+        Raises:
+            BackboneError: on a processor without a C++ compiler.
+        """
+        names = (os.environ.get("CXX"), "c++", "g++", "clang++")
+        if self.device.type == "cpu" and not any(shutil.which(name) for name in names if name):
+            raise BackboneError(
+                "compile=true needs a C++ compiler on a CPU (g++ or clang++, or CXX=PATH): none is found."
+            )
+        self.model.base_model.compile(dynamic=True)
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
@@ -77,16 +93,17 @@ class MaskedBackbone:
         return self._forward(canvas, arguments)
 
     def _forward(self, canvas: Canvas, arguments: dict[str, Any]) -> torch.Tensor:
-        if self.layout.target_position is not None or self.layout.isolated:
+        # A segment of a canvas does not begin at position 0, and isolated answers restart.
+        if self.layout.target_position is not None or self.layout.isolated or isinstance(canvas, AnswerCanvas):
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
 
-    def read_prompts(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
-        """Final hidden states [B, P, D] and the remembered keys and values of a prompts-only canvas; one forward pass."""
+    def hidden_and_states(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
+        """Final hidden states [B, T, D] of a canvas and the keys and values of all its positions; one forward pass."""
         cache = LayerCache()
         mask = self.layout.attention_BTT(canvas).unsqueeze(1)
-        hidden_BPD = self._forward(canvas, {"attention_mask": mask, "past_key_values": cache})
-        return hidden_BPD, cache.recorded(canvas.attend_BT)
+        hidden_BTD = self._forward(canvas, {"attention_mask": mask, "past_key_values": cache})
+        return hidden_BTD, cache.recorded(canvas.attend_BT)
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
@@ -107,7 +124,7 @@ class MaskedBackbone:
         if self.length_head is None:
             raise BackboneError(
                 "this checkpoint has no length head, so length=predicted cannot work: use length=fixed with "
-                "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers RECIPE)."
+                "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers train RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
 

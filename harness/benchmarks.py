@@ -1,139 +1,58 @@
-"""The benchmarks that have their own files: where each lives, on the hub and in a local mirror, and its
-columns.
-
-Revisions are commits, never branches. What could be checked of them, and what could not, is said in the
-README of each benchmark's folder under tasks/. Splits are those that xMTF scores, unless a task asks for
-another one.
-"""
+"""What a benchmark is: where its files live, on the hub and in a local mirror, and what its documents look like."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import mirror
 from harness.mirror import DataError, Document
 
-XWINOGRAD_ROWS = {"en": 2325, "fr": 83, "jp": 959, "pt": 263, "ru": 315, "zh": 504}
+ALL = "all"  # the subset that stands for every one that can be had
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Where one benchmark lives and what its documents look like.
 
-    `columns` maps a column to `str` (a text that is not empty) or to the values it may take. `rows`,
-    `mirror_file` and `hub_file` are functions of (language, split); `rows` is the published number of
-    documents, `hub_file` gives (repository, revision, path). `parse` turns the lines of a mirror file into
-    documents. `file_rows` is the published number of lines of a mirror file that holds all languages, its
-    first column being the language.
+    `subsets` are what it is divided into: languages, subjects, tasks, rounds (`subset_is` says which). `columns` maps a
+    column to `str` (a text that is not empty), `list` (texts, at least one), `None` (anything) or the values it may
+    take. `rows`, `mirror_file` and `hub_file` are functions of (subset, split): the published number of documents (None:
+    not known), the file below ANYORDER_DATA, and (repository, path) on the hub; `hub_file` is None where the hub has
+    no copy that may be used. `parse` turns the lines of a mirror file into documents, `convert` a row of the hub
+    (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
+    lines of a file that holds all subsets, its first column being the subset. `hidden` are the columns that the
+    ablated contrast task hides. `promptsource` is the folder of its templates there.
     """
 
     title: str
-    languages: tuple[str, ...]
+    licence: str
+    subsets: tuple[str, ...]
     splits: tuple[str, ...]
     columns: Mapping[str, Any]
-    rows: Callable[[str, str], int]
+    rows: Callable[[str, str], int | None]
     mirror_file: Callable[[str, str], str]
-    hub_file: Callable[[str, str], tuple[str, str, str]]
     parse: Callable[[list[str], Path, str], Iterator[Document]]
+    hub_file: Callable[[str, str], tuple[str, str]] | None = None
+    convert: Callable[[Document, str], Document | None] = field(default=lambda row, subset: row)
+    beside: Callable[[str, str], tuple[str, ...]] = field(default=lambda subset, split: ())
+    subset_is: str = "language"
     file_rows: int | None = None
+    hidden: tuple[str, ...] = ()
+    promptsource: str = ""
+    promptsource_by_language: bool = True
 
 
-def _xcopa_mirror_file(language: str, split: str) -> str:
-    mark = "-" if language == "en" else "."  # English COPA is not in XCOPA's repository and is named otherwise
-    return f"xcopa/{language}/{'val' if split == 'validation' else split}{mark}{language}.jsonl"
+def benchmark_of(name: str, subset: str, split: str) -> Benchmark:
+    """The benchmark called `name`; DataError, with the nearest known one, for an unknown name, subset or split."""
+    from harness.catalogue import BENCHMARKS
 
-
-def _xcopa_hub_file(language: str, split: str) -> tuple[str, str, str]:
-    if language == "en":
-        return (
-            "aps/super_glue",
-            "3de24cf8022e94f4ee4b9d55a6f539891524d646",
-            f"copa/{split}-00000-of-00001.parquet",
-        )
-    return (
-        "cambridgeltl/xcopa",
-        "d36092ac152946cbcd860bf813c3b03e48c3ef3d",
-        f"{language}/{split}/0000.parquet",
-    )
-
-
-BENCHMARKS: dict[str, Benchmark] = {
-    "xnli": Benchmark(
-        title="XNLI",
-        languages=tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split()),
-        splits=("validation",),
-        columns={"premise": str, "hypothesis": str, "label": (0, 1, 2)},
-        rows=lambda language, split: 2490,
-        mirror_file=lambda language, split: f"xnli/dev-{language}.tsv",
-        hub_file=lambda language, split: (
-            "facebook/xnli",
-            "b8dd5d7af51114dbda02c0e3f6133f332186418e",
-            f"{language}/{split}-00000-of-00001.parquet",
-        ),
-        parse=mirror.parse_xnli,
-    ),
-    "xcopa": Benchmark(
-        title="XCOPA",
-        languages=tuple("en et ht id it qu sw ta th tr vi zh".split()),
-        splits=("validation", "test"),
-        columns={
-            "premise": str,
-            "choice1": str,
-            "choice2": str,
-            "question": ("cause", "effect"),
-            "label": (0, 1),
-        },
-        rows=lambda language, split: {"validation": 100, "test": 500}[split],
-        mirror_file=_xcopa_mirror_file,
-        hub_file=_xcopa_hub_file,
-        parse=mirror.parse_xcopa,
-    ),
-    "xstorycloze": Benchmark(
-        title="XStoryCloze",
-        languages=tuple("ar en es eu hi id my ru sw te zh".split()),
-        splits=("eval",),
-        columns={
-            **{f"input_sentence_{i}": str for i in (1, 2, 3, 4)},
-            "sentence_quiz1": str,
-            "sentence_quiz2": str,
-            "answer_right_ending": (1, 2),
-        },
-        rows=lambda language, split: 1511,
-        mirror_file=lambda language, split: f"xstory_cloze/spring2016.val.{language}.tsv.split_20_80_{split}.tsv",
-        hub_file=lambda language, split: (
-            "juletxara/xstory_cloze",
-            "55665be374fa074a3577eecbe6f1853a28639133",
-            f"{language}/{split}/0000.parquet",
-        ),
-        parse=mirror.parse_xstorycloze,
-    ),
-    "xwinograd": Benchmark(
-        title="XWinograd",
-        languages=tuple(XWINOGRAD_ROWS),
-        splits=("test",),
-        columns={"sentence": str, "option1": str, "option2": str, "answer": ("1", "2")},
-        rows=lambda language, split: XWINOGRAD_ROWS[language],
-        mirror_file=lambda language, split: "xwinograd/dataset.tsv",
-        hub_file=lambda language, split: (
-            "Muennighoff/xwinograd",
-            "5a7fb2ff13d5a74415b2abc4b876778cbe9c36ad",
-            f"{language}/{split}/0000.parquet",
-        ),
-        parse=mirror.parse_xwinograd,
-        file_rows=3961,  # its zh part has 16 items; the hub's has 504, from a later collection
-    ),
-}
-
-
-def benchmark_of(name: str, language: str, split: str) -> Benchmark:
-    """The benchmark called `name`; DataError, with the nearest known one, for an unknown name."""
     if name not in BENCHMARKS:
         raise DataError(_unknown("benchmark", name, BENCHMARKS))
     spec = BENCHMARKS[name]
-    for what, value, known in (("language", language, spec.languages), ("split", split, spec.splits)):
+    named = [(spec.subset_is, name, (*spec.subsets, ALL)) for name in subset.split("+")]
+    for what, value, known in (*named, ("split", split, spec.splits)):
         if value not in known:
             raise DataError(f"{spec.title}: {_unknown(what, value, known)}")
     return spec
@@ -145,17 +64,51 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     return unknown(what, name, list(known))
 
 
+def hub_place(
+    spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None = None
+) -> tuple[str, str, str]:
+    """(repository, commit, path) on the hub.
+
+    `revisions` are the user's own (`--metadata '{"data_revisions": {"REPOSITORY": "COMMIT"}}'`).
+
+    Raises:
+        DataError: the benchmark has no copy on the hub, or no commit of it is pinned or given.
+    """
+    from harness.catalogue import REVISIONS
+
+    if spec.hub_file is None:
+        raise DataError(
+            f"{spec.title} has no copy on the hub that may be used: set ANYORDER_DATA=DIR to a local mirror."
+        )
+    repository, path = spec.hub_file(subset, split)
+    revision = (revisions or {}).get(repository) or REVISIONS.get(repository)
+    if not revision:
+        raise DataError(
+            f"{spec.title}: no commit of {repository} is pinned, because none could be verified. Name one with --metadata "
+            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set ANYORDER_DATA=DIR.'
+        )
+    return repository, revision, path
+
+
 def checked(document: Document, spec: Benchmark, where: str) -> Document:
     """Only the benchmark's columns, each with a text or one of the values that it may take."""
     missing = sorted(set(spec.columns) - set(document))
     if missing:
         raise DataError(f"{where}: no column {', '.join(missing)}; there are {', '.join(sorted(document))}.")
     for column, allowed in spec.columns.items():
-        value = document[column]
-        if allowed is str:
-            fine, wanted = isinstance(value, str) and bool(value.strip()), "a text"
-        else:
-            fine, wanted = value in allowed, f"one of {', '.join(str(item) for item in allowed)}"
-        if not fine:
-            raise DataError(f"{where}: '{column}' should be {wanted}, got {str(value)[:60]!r}.")
+        wanted = _fault(document[column], allowed)
+        if wanted:
+            raise DataError(f"{where}: '{column}' should be {wanted}, got {str(document[column])[:60]!r}.")
     return {column: document[column] for column in spec.columns}
+
+
+def _fault(value: Any, allowed: Any) -> str:
+    """What the value should be, if it is not that; else nothing."""
+    if allowed is None:
+        return ""
+    if allowed is str:
+        return "" if isinstance(value, str) and value.strip() else "a text"
+    if allowed is list:
+        fine = isinstance(value, list) and value and all(isinstance(item, str) and item.strip() for item in value)
+        return "" if fine else "a list of texts (unlabelled rows?)"
+    return "" if value in allowed and not isinstance(value, bool) else f"one of {', '.join(map(str, allowed))}"

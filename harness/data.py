@@ -1,6 +1,6 @@
-"""Documents: of a benchmark, from the hub or a local mirror, and of the embedded corpus. Torch-free.
+"""Documents of a benchmark, from the hub or a local mirror. Torch-free.
 
-`ANYORDER_DATA` unset: the hub, at pinned revisions, parquet only (loading scripts never run).
+`ANYORDER_DATA` unset: the hub, at pinned commits, parquet only (loading scripts never run).
 `ANYORDER_DATA=DIR`: only DIR, in the benchmarks' own file formats (mirror.py). There is no fallback from
 one to the other: what is missing is an error that names it. Both ways end in the same columns, those of
 the hub's copy, plus `id` and `source`, so that every logged sample says which file or revision it came
@@ -8,55 +8,138 @@ from.
 
 A mirror file must either have the published number of rows or be listed in DIR/MANIFEST.tsv (path, rows,
 bytes, sha256) with its true digest: that is how a truncated or re-ordered copy is told from a deliberate
-subset.
+subset. Files of the official sizes are also held against the official digests (checksums.tsv).
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import mirror
-from harness.benchmarks import Benchmark, benchmark_of, checked
+from harness import mirror, sandbox
+from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, hub_place
 from harness.mirror import DataError, Document
+from harness.prompts import check_settings, templates_for, with_prompts
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
-CORPUS_TEXTS = ("inputs", "targets", "language", "task", "template", "split", "id", "group", "axis")
 
+def load(
+    *,
+    benchmark: str,
+    subset: str,
+    split: str,
+    templates: Mapping[str, Any] | None = None,
+    prompts: str | None = None,
+    gold: str = "label",
+    convention: str = "decoder",
+    contrast: str | None = None,
+    prompts_language: str = "en",
+    prompts_suffix: str = "",
+    data_revisions: Mapping[str, str] | None = None,
+    examples: str | None = None,
+    samples: int = 1,
+    runs_code: bool = False,
+    **configuration: Any,
+) -> dict[str, Dataset]:
+    """lm-eval's `custom_dataset`: the documents of one benchmark, subset and split, as {split: Dataset}.
 
-def load(*, benchmark: str, language: str, split: str, **configuration: Any) -> dict[str, Dataset]:
-    """lm-eval's `custom_dataset`: the documents of one benchmark, language and split, as {split: Dataset}.
-
-    lm-eval also passes the task's metadata and the model's arguments (`configuration`); they are not used.
+    Args:
+        benchmark, subset, split: see catalogue.py; subset `all` takes every subset that can be had.
+        templates: prompts of the task (see prompts.py); without them documents stay as they are.
+        prompts, convention, contrast, prompts_language, prompts_suffix: which prompts, and how; see prompts.py.
+        gold: column or Jinja with the index of the right option.
+        data_revisions: {hub repository: commit} beside or instead of the pinned ones.
+        examples: a split whose documents are few-shot examples; they come with `role: example` (see fewshot.py).
+        samples: answers asked for per document (pass@k): so many copies, each with an id of its own.
+        runs_code: answers will be executed, so that there must be a sandbox before anything is generated.
+        configuration: the task's other metadata and the model's arguments, which lm-eval passes as well; not used.
 
     Raises:
         DataError: unknown name, hub out of reach, or a file that is missing, damaged or not as published.
+        SandboxError: `runs_code`, and there is no sandbox here.
     """
     from datasets import Dataset
 
-    spec = benchmark_of(benchmark, language, split)
-    root = mirror_folder()
-    documents = _from_hub(spec, language, split) if root is None else _from_mirror(spec, root, language, split)
-    source = source_of(benchmark, language, split)
-    for number, document in enumerate(documents):
-        document.update(id=f"{benchmark}/{language}/{split}/{number}", source=source)
+    if runs_code:
+        sandbox.require()
+    check_settings(convention, contrast)
+    spec = benchmark_of(benchmark, subset, split)
+    documents = documents_of(benchmark, subset, split, data_revisions)
+    if templates is not None:
+        chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
+        settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
+        documents = with_prompts(documents, chosen, **settings)
+        if examples is not None:
+            shots = documents_of(benchmark, subset, examples, data_revisions)
+            shown = with_prompts(shots, chosen[:1], convention=convention)
+            documents = [*({**d, "role": "question"} for d in documents), *({**d, "role": "example"} for d in shown)]
+    if runs_code:
+        documents = [{**d, "id": f"{d['id']}#{n}", "samples": samples} for d in documents for n in range(samples)]
     return {split: Dataset.from_list(documents)}
 
 
-def source_of(benchmark: str, language: str, split: str) -> str:
+def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> list[Document]:
+    """Documents with the benchmark's columns, `id`, `source` and `language` (the subset); see `load`."""
+    spec, root = benchmark_of(benchmark, subset, split), mirror_folder()
+    found: list[Document] = []
+    for name in subsets_of(spec, subset, split):
+        place = source_of(benchmark, name, split, revisions)
+        documents = _from_hub(spec, name, split, revisions) if root is None else _from_mirror(spec, root, name, split)
+        for number, document in enumerate(documents):
+            document.update(id=f"{benchmark}/{name}/{split}/{number}", source=place, language=name)
+        found += documents
+    if root is not None:
+        _warn_of_subset(spec, subset, split, len(found))
+    return found
+
+
+def _warn_of_subset(spec: Benchmark, subset: str, split: str, count: int) -> None:
+    """Says once that the mirror's items are fewer than were published, where that number is known."""
+    published = [spec.rows(name, split) for name in subsets_of(spec, subset, split)]
+    total = sum(rows for rows in published if rows is not None)
+    if None not in published and count != total:
+        which = f" ({subset})" if spec.file_rows else ""
+        _say_once(
+            f"{spec.title}{which}: the mirror has {count} of the published {total} items; "
+            "scores are not comparable with published ones."
+        )
+
+
+def subsets_of(spec: Benchmark, subset: str, split: str) -> list[str]:
+    """The subset itself (or several, joined by `+`); for `all`, those that the mirror holds (one warning names the others), on the hub all.
+
+    Raises:
+        DataError: the mirror holds none.
+    """
+    root = mirror_folder()
+    if subset != ALL:
+        return subset.split("+")
+    if root is None:
+        return list(spec.subsets)
+    held = [name for name in spec.subsets if in_mirror(spec, root, name, split)]
+    if not held:
+        first = spec.mirror_file(spec.subsets[0], split)
+        raise DataError(f"{spec.title}: ANYORDER_DATA={root} holds none of its files (such as {first}).")
+    if len(held) < len(spec.subsets):
+        missing = " ".join(name for name in spec.subsets if name not in held)
+        _say_once(f"{spec.title}: ANYORDER_DATA={root} holds {len(held)} of {len(spec.subsets)}; without {missing}.")
+    return held
+
+
+def source_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> str:
     """Where `load` reads from: `mirror:PATH` (below ANYORDER_DATA) or `hub:REPOSITORY@REVISION/PATH`."""
-    spec = benchmark_of(benchmark, language, split)
+    spec = benchmark_of(benchmark, subset, split)
     if mirror_folder() is not None:
-        return f"mirror:{spec.mirror_file(language, split)}"
-    repository, revision, path = spec.hub_file(language, split)
+        return f"mirror:{spec.mirror_file(subset, split)}"
+    repository, revision, path = hub_place(spec, subset, split, revisions)
     return f"hub:{repository}@{revision}/{path}"
 
 
@@ -70,121 +153,82 @@ def mirror_folder() -> Path | None:
     return Path(name)
 
 
-def in_mirror(spec: Benchmark, root: Path, language: str, split: str) -> bool:
-    """Whether the mirror has the file and, where one file holds all languages, lines of that language."""
-    path = root / spec.mirror_file(language, split)
+def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
+    """Whether the mirror has the subset's files and, where one file holds all subsets, lines of that subset."""
+    if subset == ALL:
+        return any(in_mirror(spec, root, name, split) for name in spec.subsets)
+    if "+" in subset:
+        return all(in_mirror(spec, root, name, split) for name in subset.split("+"))
+    path = root / spec.mirror_file(subset, split)
     if not path.is_file():
         return False
-    return spec.file_rows is None or any(line.startswith(f"{language}\t") for line in mirror.lines_of(path))
+    return spec.file_rows is None or any(line.startswith(f"{subset}\t") for line in mirror.lines_of(path))
 
 
-def _from_mirror(spec: Benchmark, root: Path, language: str, split: str) -> list[Document]:
-    name = spec.mirror_file(language, split)
+def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[Document]:
+    name = spec.mirror_file(subset, split)
     path = root / name
-    if not in_mirror(spec, root, language, split):
-        raise DataError(f"{spec.title}: no documents in '{language}' in the mirror (looked for {path}).")
-    listed = mirror.manifest(root).get(name)
-    if listed not in (None, mirror.digest(path)):
-        raise DataError(f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again.")
+    if not in_mirror(spec, root, subset, split):
+        raise DataError(f"{spec.title}: no documents in '{subset}' in the mirror (looked for {path}).")
+    listed = [_verified(root, file) for file in (name, *spec.beside(subset, split))]
     lines = mirror.lines_of(path)
     documents = [
-        checked(document, spec, f"{path} ({language}), item {number}")
-        for number, document in enumerate(spec.parse(lines, path, language), start=1)
+        checked(document, spec, f"{path} ({subset}), item {number}")
+        for number, document in enumerate(spec.parse(lines, path, subset), start=1)
     ]
-    published = spec.rows(language, split)
+    published = spec.rows(subset, split)
     count, expected = (len(lines), spec.file_rows) if spec.file_rows else (len(documents), published)
-    if listed is None and count != expected:
+    if not listed[0] and expected is not None and count != expected:
         raise DataError(
             f"{path}: {count} rows, expected {expected} (truncated?). A deliberate subset must be listed in "
             f"{root / 'MANIFEST.tsv'} (path, rows, bytes, sha256)."
         )
     if not documents:
-        raise DataError(f"{path}: no usable rows in '{language}'.")
-    if len(documents) != published:
-        _warn_of_subset(spec.title, f" ({language})" if spec.file_rows else "", len(documents), published)
+        raise DataError(f"{path}: no usable rows in '{subset}'.")
     return documents
 
 
+def _verified(root: Path, name: str) -> bool:
+    """Whether the mirror's manifest lists the file. Its digest must be the listed one, or the official one.
+
+    Raises:
+        DataError: the file is another one than the manifest lists; or, unlisted, it has the official file's size but
+            other bytes (changed or re-ordered).
+    """
+    path = root / name
+    listed = mirror.manifest(root).get(name)
+    if listed is not None:
+        if listed != mirror.digest(path):
+            raise DataError(f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again.")
+        return True
+    official = mirror.official_files().get(name)
+    if official is not None and path.is_file() and path.stat().st_size == official.size:
+        if mirror.digest(path) != official.sha256:
+            raise DataError(
+                f"{path} has the official file's size but other bytes (re-ordered or edited): copy it again."
+            )
+    return False
+
+
 @functools.cache  # once, not once per language
-def _warn_of_subset(title: str, language: str, count: int, published: int) -> None:
-    text = "%s%s: the mirror has %d of the published %d items; scores are not comparable with published ones."
-    logger.warning(text, title, language, count, published)
+def _say_once(text: str) -> None:
+    logger.warning("%s", text)
 
 
-def _from_hub(spec: Benchmark, language: str, split: str) -> list[Document]:
+def _from_hub(spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None) -> list[Document]:
     import datasets
 
-    repository, revision, path = spec.hub_file(language, split)
-    where = f"{spec.title} ({language}) at {repository}@{revision[:12]}/{path}"
+    repository, revision, path = hub_place(spec, subset, split, revisions)
+    where = f"{spec.title} ({subset}) at {repository}@{revision[:12]}/{path}"
     try:
         rows = datasets.load_dataset(repository, data_files={split: path}, revision=revision, split=split)
     except Exception as error:  # the hub's clients raise a dozen unrelated types; each of them ends this task
         what = "the hub could not be reached" if isinstance(error, ConnectionError) else "the hub's copy is unusable"
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: {what} ({reason}). Set ANYORDER_DATA=DIR to read a local mirror.") from error
-    documents = [checked(dict(row), spec, f"{where}, row {number}") for number, row in enumerate(rows, start=1)]
-    if len(documents) != spec.rows(language, split):
-        raise DataError(f"{where}: {len(documents)} rows, expected {spec.rows(language, split)}.")
+    converted = ((number, spec.convert(dict(row), subset)) for number, row in enumerate(rows, start=1))
+    documents = [checked(row, spec, f"{where}, row {number}") for number, row in converted if row is not None]
+    published = spec.rows(subset, split)
+    if published is not None and len(documents) != published:
+        raise DataError(f"{where}: {len(documents)} rows, expected {published}.")
     return documents
-
-
-# The embedded corpus: made by `python -m trainers world`, never downloaded.
-
-
-def load_corpus(*, evaluation: str, **configuration: Any) -> dict[str, Dataset]:
-    """lm-eval's `custom_dataset` for the embedded suite: one evaluation set, as {"test": Dataset}."""
-    from datasets import Dataset
-
-    return {"test": Dataset.from_list(corpus(evaluation))}
-
-
-def corpus_folder() -> Path:
-    """ANYORDER_CORPUS, or results/mini/corpus of the checkout (without one: of the current folder).
-
-    Raises:
-        DataError: no finished corpus there (`manifest.json` is written last).
-    """
-    checkout = Path(__file__).resolve().parents[1]
-    home = checkout if (checkout / "tasks").is_dir() else Path.cwd()
-    folder = Path(os.environ.get("ANYORDER_CORPUS") or home / "results" / "mini" / "corpus")
-    if not (folder / "manifest.json").is_file():
-        raise DataError(
-            f"no embedded corpus in {folder} (no manifest.json): run `make tables`, or set "
-            "ANYORDER_CORPUS=DIR to a folder made by `python -m trainers world --out DIR`."
-        )
-    return folder
-
-
-def corpus(evaluation: str) -> list[Document]:
-    """The documents of eval/EVALUATION.jsonl; DataError unless it is the file that manifest.json lists."""
-    folder, name = corpus_folder(), f"eval/{evaluation}.jsonl"
-    path = folder / name
-    again = f"delete {folder} and run `make tables`"
-    try:
-        files = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'manifest.json'} is damaged ({error!r}): {again}.") from error
-    if name not in files:
-        raise DataError(f"the corpus in {folder} has no {name}; it lists {', '.join(sorted(files)) or 'nothing'}.")
-    if mirror.digest(path) != files[name]:
-        raise DataError(f"{path} is not the file that manifest.json lists (other sha256): {again}.")
-    documents = [mirror.json_object(line, path, n) for n, line in enumerate(mirror.lines_of(path), start=1)]
-    if not documents:
-        raise DataError(f"{path} is empty: {again} with a larger items_scale.")
-    for number, document in enumerate(documents, start=1):
-        _check_corpus_document(document, set(documents[0]), f"{path}, line {number}")
-    return documents
-
-
-def _check_corpus_document(document: Document, columns: set[str], where: str) -> None:
-    missing = sorted((columns | set(CORPUS_TEXTS)) - set(document))
-    if missing:
-        raise DataError(f"{where}: no column {', '.join(missing)}.")
-    empty = [name for name in CORPUS_TEXTS if not isinstance(document[name], str) or not document[name].strip()]
-    if empty:
-        raise DataError(f"{where}: {', '.join(empty)} should be texts that are not empty.")
-    target, choices, gold = document["targets"], document.get("choices"), document.get("gold")
-    if choices is not None and (gold not in range(len(choices)) or choices[gold] != target):
-        raise DataError(f"{where}: choices[gold] should be the target {target!r}.")
-    if target not in document.get("valid", [target]):
-        raise DataError(f"{where}: the target {target!r} is not among the valid answers.")

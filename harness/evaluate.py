@@ -45,6 +45,13 @@ def load_model(name: str, arguments: dict, *, batch_size: str | int = "auto", de
     )
 
 
+def load_of_suite(suite: Suite, root: Path, name: str, seed: int | None = None) -> Any:
+    """The model of a suite's system from its checkpoint below `root`: of one seed, or of the suite's first."""
+    system = suite.system(name)
+    checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0] if seed is None else seed}"
+    return load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
+
+
 def evaluate_model(arguments: argparse.Namespace) -> None:
     """`run --model … --tasks …`: sealed runs below --output_path, and a table on the terminal."""
     from lm_eval.utils import simple_parse_args_string
@@ -59,7 +66,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
-        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction,
+        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=arguments.metadata,
     )  # fmt: skip
     records = runner.run(manager, tasks)
     if model.rank == 0:

@@ -8,13 +8,16 @@ with one right answer; they are counted and logged.
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
 import json
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -47,8 +50,17 @@ def _bytes(path: Path) -> bytes:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, split at LF only, without a CR at the end; DataError for other encodings."""
+    """The lines of a UTF-8 file (unpacked if its name ends in .gz), split at LF only, without a CR at the end.
+
+    Raises:
+        DataError: another encoding, or a damaged gzip file.
+    """
     raw = _bytes(path)
+    if path.suffix == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: not a whole gzip file ({error}); copy it again.") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,6 +81,20 @@ def manifest(root: Path) -> dict[str, str]:
     for number, row in enumerate(rows, start=2):
         cells_of("\t".join(row), tuple(header), path, number)
     return {row[name]: row[digest] for row in rows}
+
+
+class OfficialFile(NamedTuple):
+    """A file as its authors published it: size in bytes and sha256."""
+
+    size: int
+    sha256: str
+
+
+@functools.cache
+def official_files() -> dict[str, OfficialFile]:
+    """Path below a mirror → the official file; for the benchmarks whose files could be had whole (checksums.tsv)."""
+    rows = [line.split("\t") for line in lines_of(Path(__file__).with_name("checksums.tsv"))]
+    return {path: OfficialFile(int(size), sha256) for path, size, sha256 in rows[1:]}
 
 
 def cells_of(line: str, columns: tuple[str, ...], path: Path, number: int) -> list[str]:
@@ -94,6 +120,8 @@ def json_object(line: str, path: Path, number: int) -> Document:
 
 def parse_xnli(lines: list[str], path: Path, language: str) -> Iterator[Document]:
     """No header; premise, hypothesis, label; the label becomes its index in XNLI_LABELS, as on the hub."""
+    if lines and lines[0].count("\t") == 1:
+        raise DataError(f"{path}, line 1: two columns: these are unlabelled test rows, which cannot be scored.")
     for number, line in enumerate(lines, start=1):
         premise, hypothesis, label = cells_of(line, ("premise", "hypothesis", "label"), path, number)
         if label not in XNLI_LABELS:

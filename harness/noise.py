@@ -46,5 +46,11 @@ def masked_after(step: int, steps: int, maskable: torch.Tensor, curve: Literal["
     """
     if step >= steps:
         return torch.zeros_like(maskable)
-    ratio = 1 - step / steps if curve == "linear" else math.cos(math.pi * step / (2 * steps))
-    return (maskable.double() * ratio + 1e-9).floor().long()
+    return (maskable.double() * masked_ratio(step, steps, curve) + 1e-9).floor().long()
+
+
+def masked_ratio(step: int, steps: int, curve: Literal["linear", "cosine"]) -> float:
+    """Share of an answer that stays masked after pass `step` (1-based) of `steps`: 1 − s/T, or cos(π·s/(2·T)); 0 at the end."""
+    if step >= steps:
+        return 0.0
+    return 1 - step / steps if curve == "linear" else math.cos(math.pi * step / (2 * steps))

@@ -7,11 +7,12 @@ Shapes: B rows, H heads, P prompt tokens, W width of a head, T tokens of the ans
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 
-from harness.canvas import Canvas
+from harness.canvas import Canvas, Layout, SpecialIds
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,28 @@ class LayerCache:
         """What was recorded, as the states of prompts."""
         layers = sorted(self.keys)
         return PromptStates(tuple(self.keys[n] for n in layers), tuple(self.values[n] for n in layers), attend_BP)
+
+
+def answer_canvas(
+    layout: Layout, targets: Sequence[Sequence[int]], memory: PromptStates, ids: SpecialIds
+) -> AnswerCanvas:
+    """What `layout.pack` makes of prompts and targets, from the first token behind the prompt on; positions unchanged."""
+    width, device = max(map(len, targets)) + 2, memory.attend_BP.device
+    rows = [[ids.bos, *target, ids.eos] + [ids.pad] * (width - 2 - len(target)) for target in targets]
+    end_B1 = torch.tensor([[1 + len(target)] for target in targets], device=device)
+    index_1T = torch.arange(width, device=device).unsqueeze(0)
+    attend_BT = index_1T <= end_B1
+    behind = layout.target_position
+    first = memory.attend_BP.sum(1, keepdim=True) if behind is None else behind
+    return AnswerCanvas(
+        tokens_BT=torch.tensor(rows, device=device),
+        target_BT=(index_1T >= 1) & (index_1T < end_B1),
+        eos_BT=index_1T == end_B1,
+        attend_BT=attend_BT,
+        prompt_BT=torch.zeros_like(attend_BT),
+        positions_BT=(index_1T + first) * attend_BT,
+        memory=memory,
+    )
 
 
 def answer_only(canvas: Canvas, memory: PromptStates) -> AnswerCanvas:

@@ -126,6 +126,11 @@ class RunRecord(Frozen):
     seconds: float
     files: dict[str, str]
 
+    @property
+    def approximate(self) -> bool:
+        """Whether answers were written with an approximation of the decoder: a block-wise cache of keys and values."""
+        return self.settings.get("block_cache", "off") != "off"
+
 
 def sha256_file(path: Path) -> str:
     """Hex digest of a file, read in blocks of 1 MiB."""

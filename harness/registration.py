@@ -25,7 +25,7 @@ MODELS = {
     "ar": "harness.adapters.autoregressive:Autoregressive",
     "encdec": "harness.adapters.autoregressive:EncoderDecoder",
 }
-PREFIXES = ("mini_", "xp3_")
+PREFIXES = ("mini_", "xp3_", "anyorder_", "diffusionllm_", "im_")
 _hook_before = sys.excepthook
 _NAME = re.compile(r"^(?:task|group): +([\w-]+) *$", re.MULTILINE)
 
@@ -148,7 +148,7 @@ def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, A
         held = {leaf: data.in_mirror(benchmark_of(*a), root, a[1], a[2]) for leaf, a in wanted.items()}
         missing = {leaf for leaf, there in held.items() if not there}
         if missing == set(leaves):
-            looked_for = sorted({benchmark_of(*a).mirror_file(*a[1:]) for a in wanted.values()})
+            looked_for = sorted({_file_of(*a) for a in wanted.values()})
             raise data.DataError(
                 f"{name}: ANYORDER_DATA={root} holds none of its {len(looked_for)} files (such as "
                 f"{looked_for[0]}); name another mirror, or unset ANYORDER_DATA to read from the hub."
@@ -171,16 +171,24 @@ def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def _document_arguments(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:
-    """(benchmark, language, split) of a task whose documents come from `harness.data.load`, else None."""
+    """(benchmark, subset, split) of a task whose documents come from `harness.data.load`, else None."""
     config = (index[name].cfg or {}) if name in index else {}
     if not str(config.get("custom_dataset", "")).endswith("harness.data.load"):
         return None
     arguments = config["dataset_kwargs"]
-    return arguments["benchmark"], arguments["language"], arguments["split"]
+    return arguments["benchmark"], arguments["subset"], arguments["split"]
+
+
+def _file_of(benchmark: str, subset: str, split: str) -> str:
+    """The mirror file of a task's documents; of a task over all subsets, that of the first."""
+    from harness.benchmarks import ALL, benchmark_of
+
+    spec = benchmark_of(benchmark, subset, split)
+    return spec.mirror_file(spec.subsets[0] if subset == ALL else subset.split("+")[0], split)
 
 
 def _left_out(name: str, root: Path, wanted: dict[str, tuple[str, str, str]], missing: set[str]) -> str:
-    from harness.benchmarks import BENCHMARKS
+    from harness.catalogue import BENCHMARKS
 
     counts = []
     for benchmark in dict.fromkeys(arguments[0] for arguments in wanted.values()):

@@ -231,7 +231,7 @@ class RowEngine:
         """The targets' segments of a canvas, with the states of their prompts, each read once."""
         device = self.backbone.device
         prompts = self.backbone.layout.prompt_only([self._prompts[n] for n in number_P], self.backbone.ids)
-        _, memory = self.backbone.read_prompts(prompts.to(device))
+        _, memory = self.backbone.hidden_and_states(prompts.to(device))
         return answer_only(canvas.to(device), memory[torch.from_numpy(owner_B).to(device)])
 
     def _wants(self, chunk: Sequence[Key]) -> list[_Want]:

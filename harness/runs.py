@@ -16,6 +16,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.promptsource import digest_of_prompts
 from harness.records import (
     CheckpointRef,
     RecordError,
@@ -80,6 +81,7 @@ class Runner:
                 "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
                 "data": data_identity(task),
+                "prompts": digest_of_prompts(self.options.get("metadata")),
             }
         )
 
@@ -211,13 +213,24 @@ def _check_whole(results: Path, samples: Path, count: int) -> None:
 
 
 def task_digest(manager, task: str) -> str:
-    """Digest of the YAML and Python files beside a task's own YAML (its includes and functions live there)."""
+    """Digest of the YAML and Python files beside a task's own YAML and beside the files that it includes."""
     entry = manager.task_index.get(task)
     path = getattr(entry, "yaml_path", None)
     if path is None:
         return "no file"
-    files = sorted(file for file in Path(path).parent.iterdir() if file.suffix in (".yaml", ".py"))
-    return digest_of({file.name: sha256_file(file) for file in files})
+    folders = {file.parent for file in _included(Path(path).resolve())}
+    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".yaml", ".py"))
+    return digest_of({f"{file.parent.name}/{file.name}": sha256_file(file) for file in files})
+
+
+def _included(path: Path) -> set[Path]:
+    """A YAML file and all that it includes, by themselves or by others."""
+    found = {path}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("include:"):
+            for name in line.removeprefix("include:").split("#")[0].strip().strip("[]").split(","):
+                found |= _included((path.parent / name.strip().strip("'\"")).resolve())
+    return found
 
 
 def sealed_run(folder: Path, identity: str) -> RunRecord | None:
@@ -231,10 +244,10 @@ def sealed_run(folder: Path, identity: str) -> RunRecord | None:
 
 def data_identity(task: str) -> dict[str, str]:
     """Where a task's documents come from, as far as it is known without loading them."""
-    from harness import data
+    from harness import corpus, data
 
     if task.startswith("mini_"):
-        return {"corpus": sha256_file(data.corpus_folder() / "manifest.json")}
+        return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
     root = data.mirror_folder()
     return {"source": "hub" if root is None else f"mirror {root.name} {digest_of(str(root.resolve()), 8)}"}
 
@@ -298,8 +311,10 @@ def _natural(manager, name: str):
     return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
-def _shown(value: float) -> str:
-    """A share as per cent; anything else (a perplexity, a BLEU) as it is."""
+def _shown(value: float, metric: str) -> str:
+    """A share as per cent; anything else (a count, a perplexity, a BLEU) as it is."""
+    if metric.startswith("n_"):
+        return f"{value:.0f}"
     return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
 
 
@@ -312,7 +327,7 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             if metric.endswith("_stderr") or metric == "sample_len":
                 continue
             rows.append(
-                (record.task, metric, _shown(value), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
+                (record.task, metric, _shown(value, metric), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
             )  # fmt: skip
     by_task = {record.task: record for record in records}
     for group, leaves in groups.items():
@@ -329,7 +344,9 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
             if metric.endswith("_stderr") or len(values) < 2:
                 continue
-            rows.append((group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values)), "", "", "", ""))
+            rows.append(
+                (group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values), metric), "", "", "", "")
+            )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

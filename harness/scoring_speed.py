@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 
-from harness.evaluate import load_model, use_embedded_corpus
+from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
@@ -57,18 +57,20 @@ def measure_scoring(suite: Suite, results: Path) -> str:
         raise ConfigError(f"suite {suite.name} has no scoring section: nothing to measure.")
     root = results / suite.name
     use_embedded_corpus(suite, root)
-    model = _load(suite, root, plan.system)
+    model = load_of_suite(suite, root, plan.system)
     model.configure(length_term=False)
     rows, asked = [], []
     for group in bar(plan.groups, what=f"scoring {suite.name}", unit="groups"):
         requests = group_requests(group, model)
         asked += requests
-        items = [model._encode(request) for request in requests]
+        items = model._encode(requests)
         facts = {"suite": suite.name, "group": group.name, "label": group.label, "system": plan.system}
         rows += [{**facts, **row, "device": device_name()} for row in _group(model, plan, items)]
     more: dict[str, Any] = {"memory": measure_memory(*plan.memory)}
     if plan.autoregressive:
-        more["autoregressive"] = against_stock(_load(suite, root, plan.autoregressive), asked, STOCK_TURNS * plan.seeds)
+        more["autoregressive"] = against_stock(
+            load_of_suite(suite, root, plan.autoregressive), asked, STOCK_TURNS * plan.seeds
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -77,12 +79,6 @@ def measure_scoring(suite: Suite, results: Path) -> str:
     write_atomically(root / "speed" / "scoring.json", json.dumps(record, indent=1) + "\n")
     write_atomically(root / "speed" / "scoring.csv", text.getvalue())
     return text.getvalue() + json.dumps(more, indent=1) + "\n"
-
-
-def _load(suite: Suite, root: Path, name: str) -> Any:
-    system = suite.system(name)
-    checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0]}"
-    return load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings}, batch_size="auto")
 
 
 def group_requests(group: ScoringGroup, model) -> list[Instance]:
@@ -98,7 +94,7 @@ def group_requests(group: ScoringGroup, model) -> list[Instance]:
                 Instance("loglikelihood", doc, (context, choice), index, (name, number, 1))
                 for index, choice in enumerate(_choices(task, doc, number))
             ]
-            lengths = [len(model._encode(request).target) for request in made]
+            lengths = [len(item.target) for item in model._encode(made)]
             if len(made) > 1 and group.min_tokens <= min(lengths) <= max(lengths) <= group.max_tokens:
                 requests += made
                 kept += 1

@@ -1,9 +1,9 @@
 """Decoding speed and quality of a suite's checkpoints, under one protocol.
 
 Tokens per second count generated tokens only: no prompt, nothing after the end-of-sequence token. Tokenising and
-detokenising are outside the clock, so that networks are compared and not string code. Each mode decodes the same
-items once to warm up and then `repeats` times; median, smallest and largest are kept. Autoregressive rows use
-`generate` with its KV cache. Peak memory is what the accelerator reports; a CPU has no such counter (left empty).
+detokenising are outside the clock, so that networks are compared and not string code. All modes decode the same items
+in turn, once to warm up and then `repeats` times, so that whatever else the machine does meets all of them; median,
+smallest and largest are kept. Autoregressive rows use `generate` with its KV cache. Peak memory is what the accelerator reports; a CPU has no such counter (left empty).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from harness.evaluate import load_model, use_embedded_corpus
+from harness.adapters.settings import MaskedSettings
+from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
@@ -27,7 +29,7 @@ from harness.suites import ConfigError, SpeedMode, SpeedPlan, Suite
 COLUMNS = (
     "suite", "mode", "system", "seed", "label", "batch_size", "repeats", "items", "generated_tokens",
     "tokens_per_second_median", "tokens_per_second_min", "tokens_per_second_max", "latency_ms_median",
-    "forward_passes_per_item", "quality_exact_match", "quality_token_f1", "peak_memory_mib", "oracle_length", "device",
+    "forward_passes_per_item", "quality_exact_match", "quality_token_f1", "peak_memory_mib", "approximate", "device",
 )  # fmt: skip
 Answers = tuple[list[list[int]], float]  # token ids per item, forward passes per item
 
@@ -43,76 +45,107 @@ def measure_suite(suite: Suite, results: Path) -> str:
     root = results / suite.name
     use_embedded_corpus(suite, root)
     task = task_manager([suite.speed.task]).load(suite.speed.task)["tasks"][suite.speed.task]
-    docs = list(task.test_docs())[: suite.speed.items]
-    loaded: dict[str, object] = {}
-    rows = []
-    for mode in bar(suite.speed.modes, what=f"speed {suite.name}", unit="modes"):
-        system = suite.system(mode.system)
-        if system.name not in loaded:
-            checkpoint = root / "checkpoints" / f"{system.name}-{suite.seeds[0]}"
-            loaded[system.name] = load_model(system.adapter, {"pretrained": str(checkpoint), **system.settings})
-        for size in suite.speed.batch_sizes:
-            measured = _measure(loaded[system.name], mode, suite.speed, size, docs, task)
-            rows.append(
-                {
-                    "suite": suite.name,
-                    "mode": mode.name,
-                    "system": mode.system,
-                    "seed": suite.seeds[0],
-                    "label": mode.label,
-                    **measured,
-                }
-            )
+    docs = list(task.test_docs())
+    loaded: dict[str, Any] = {}
+    for mode in suite.speed.modes:
+        if mode.system not in loaded:
+            loaded[mode.system] = load_of_suite(suite, root, mode.system)
+    rows = {}
+    for size in suite.speed.batch_sizes:
+        timed = [Timed(loaded[mode.system], mode, suite.speed, size, docs, task) for mode in suite.speed.modes]
+        for turn in bar(range(suite.speed.repeats + 1), what=f"speed {suite.name}, batch {size}", unit="turns"):
+            for one in timed:
+                one.turn(keep=turn > 0)
+        rows |= {(one.mode.name, size): one.row(suite) for one in timed}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(rows[mode.name, size] for mode in suite.speed.modes for size in suite.speed.batch_sizes)
     write_atomically(root / "speed" / "decoding.csv", text.getvalue())
     return text.getvalue()
 
 
-def _measure(model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[dict], task) -> dict:
-    """One mode at one batch size; at batch 1 a quarter of the items, as each takes as long as a whole batch."""
-    docs = docs if size > 1 else docs[: max(1, len(docs) // 4)]
-    prompts = [model.tokenizer(task.doc_to_text(doc), add_special_tokens=False)["input_ids"] for doc in docs]
-    answer = answering(model, mode, plan_length=_longest(task))
-    batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    answers, passes = _all(answer, batches)
-    rates, latencies = [], []
-    for _ in range(plan.repeats):
+class Timed:
+    """One mode at one batch size, timed turn by turn; at batch 1 on a quarter of the items, each being a whole batch."""
+
+    def __init__(self, model, mode: SpeedMode, plan: SpeedPlan, size: int, docs: Sequence[dict], task):
+        self.model, self.mode, self.size, self.task = model, mode, size, task
+        count = min(len(docs), plan.items)
+        self.docs = docs[: count if size > 1 else max(1, count // 4)]
+        prompts = [
+            model.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in few_shot(docs, task, mode.shots)[: len(self.docs)]
+        ]
+        self.batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
+        self.settings = settings_of(model, mode, longest=longest_answer(task))
+        self.answer = answering(model, self.settings, longest=longest_answer(task))
+        self.seconds: list[float] = []
+        self.answers: list[list[int]] = []
+        self.passes, self.peak_mib = 0.0, 0.0
+
+    def turn(self, keep: bool) -> None:
+        """Decode all items once; the time counts if it is to be kept (the first turn warms up)."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         _wait()
         clock = time.perf_counter()
-        answers, passes = _all(answer, batches)
+        self.answers, self.passes = _all(self.answer, self.batches)
         _wait()
-        seconds = time.perf_counter() - clock
-        rates.append(sum(map(len, answers)) / seconds)
-        latencies.append(1000 * seconds / len(batches))
-    texts = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
-    scores = [task.process_results(doc, [text]) for doc, text in zip(docs, texts, strict=True)]
-    return {
-        "batch_size": size, "repeats": plan.repeats, "items": len(docs), "generated_tokens": sum(map(len, answers)),
-        "tokens_per_second_median": round(statistics.median(rates), 2), "tokens_per_second_min": round(min(rates), 2),
-        "tokens_per_second_max": round(max(rates), 2), "latency_ms_median": round(statistics.median(latencies), 3),
-        "forward_passes_per_item": round(passes, 3), "quality_exact_match": _mean(scores, "exact_match"),
-        "quality_token_f1": _mean(scores, "token_f1"),
-        "peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if torch.cuda.is_available() else "",
-        "oracle_length": False, "device": device_name(),
-    }  # fmt: skip
+        if keep:
+            self.seconds.append(time.perf_counter() - clock)
+        if torch.cuda.is_available():
+            self.peak_mib = max(self.peak_mib, torch.cuda.max_memory_allocated() / 2**20)
+
+    def row(self, suite: Suite) -> dict[str, Any]:
+        """The mode's row of decoding.csv; quality is that of the last turn's answers."""
+        tokens = sum(map(len, self.answers))
+        rates = [tokens / seconds for seconds in self.seconds]
+        texts = [self.model.tokenizer.decode(ids, skip_special_tokens=True) for ids in self.answers]
+        scores = [self.task.process_results(doc, [text]) for doc, text in zip(self.docs, texts, strict=True)]
+        latency = 1000 * statistics.median(self.seconds) / len(self.batches)
+        return {
+            "suite": suite.name, "mode": self.mode.name, "system": self.mode.system, "seed": suite.seeds[0],
+            "label": self.mode.label, "batch_size": self.size, "repeats": len(rates), "items": len(self.docs),
+            "generated_tokens": tokens, "tokens_per_second_median": round(statistics.median(rates), 2),
+            "tokens_per_second_min": round(min(rates), 2), "tokens_per_second_max": round(max(rates), 2),
+            "latency_ms_median": round(latency, 3), "forward_passes_per_item": round(self.passes, 3),
+            "quality_exact_match": _mean(scores, "exact_match"), "quality_token_f1": _mean(scores, "token_f1"),
+            "peak_memory_mib": round(self.peak_mib, 1) if self.peak_mib else "",
+            "approximate": self.settings is not None and self.settings.block_cache != "off", "device": device_name(),
+        }  # fmt: skip
 
 
-def answering(model, mode: SpeedMode, plan_length: int) -> Callable[[list[list[int]]], Answers]:
-    """A function from a batch of prompts to (answer tokens, forward passes per item)."""
+def few_shot(docs: Sequence[dict], task, shots: int) -> list[str]:
+    """Each document's prompt behind the `shots` documents that follow it (cyclic) with their answers, one per line."""
+    examples = [f"{task.doc_to_text(doc)} {str(task.doc_to_target(doc)).strip()}\n" for doc in docs]
+    return [
+        "".join(examples[(index + 1 + n) % len(docs)] for n in range(shots)) + task.doc_to_text(doc)
+        for index, doc in enumerate(docs)
+    ]
+
+
+def settings_of(model, mode: SpeedMode, longest: int) -> MaskedSettings | None:
+    """The settings that a mode decodes with; None for an autoregressive system.
+
+    Raises:
+        ConfigError: settings for an autoregressive system, or the reference's length, which no user has.
+    """
     if not hasattr(model, "decode_tokens"):
         if mode.settings:
             raise ConfigError(f"speed.modes.{mode.name}: an autoregressive system has no decoder settings.")
-        return lambda prompts: _generate(model, prompts, plan_length)
-    settings = model.asked.changed({**mode.settings, "max_gen_toks": plan_length})
+        return None
+    settings = model.asked.changed({**mode.settings, "max_gen_toks": longest})
     if settings.length == "oracle":
         raise ConfigError(
             f"speed.modes.{mode.name}: speed is measured with a system's own lengths; take length=predicted or fixed."
         )
+    return settings
+
+
+def answering(model, settings: MaskedSettings | None, longest: int) -> Callable[[list[list[int]]], Answers]:
+    """A function from a batch of prompts to (answer tokens, forward passes per item)."""
+    if settings is None:
+        return lambda prompts: _generate(model, prompts, longest)
 
     def decode(prompts: list[list[int]]) -> Answers:
         model.tally.forward_passes = 0
@@ -151,7 +184,8 @@ def _all(answer: Callable[[list[list[int]]], Answers], batches: Sequence[list[li
     return tokens, passes / len(tokens)
 
 
-def _longest(task) -> int:
+def longest_answer(task) -> int:
+    """Most tokens that a task lets an answer have."""
     return int((task.config.generation_kwargs or {}).get("max_gen_toks", 64))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from harness.records import Frozen
 
 Setting = str | int | float | bool | None
+BeamRule = Literal["with_length", "content_mean", "row_mean", "scorer"]  # see harness.decoders.length
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -50,11 +51,12 @@ class Evaluation(Frozen):
 
 
 class SpeedMode(Frozen):
-    """One row of the quality-speed table: a system with decoder settings."""
+    """One row of the quality-speed table: a system with decoder settings, prompts with `shots` answered examples."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     system: str
     label: str
+    shots: int = Field(default=0, ge=0)
     settings: dict[str, Setting] = {}
 
 
@@ -66,6 +68,27 @@ class SpeedPlan(Frozen):
     batch_sizes: tuple[int, ...] = (1, 32)
     repeats: int = Field(default=3, ge=1)
     modes: tuple[SpeedMode, ...] = ()
+
+
+class LengthPlan(Frozen):
+    """Predicted lengths against references': documents of a task (grouped by a field of theirs), systems with a length
+    head, and a beam of lengths ranked by each of `beam_scores`.
+    """
+
+    task: str = "mini_heldin_gen"
+    kind_field: str = "task"
+    metric: str = "exact_match"
+    beam: int = Field(default=3, ge=2)
+    beam_scores: tuple[BeamRule, ...] = Field(default=("with_length",), min_length=1)
+    systems: tuple[str, ...] = Field(min_length=1)
+
+
+class TracePlan(Frozen):
+    """Decoding traces: which speed modes of masked systems are followed pass by pass, on how many items of a task."""
+
+    task: str = "mini_retell"
+    items: int = Field(default=4, ge=1)
+    modes: tuple[str, ...] = Field(min_length=1)
 
 
 class ScoringGroup(Frozen):
@@ -129,6 +152,8 @@ class Suite(Frozen):
     systems: tuple[System, ...] = Field(min_length=1)
     evaluations: tuple[Evaluation, ...] = Field(min_length=1)
     speed: SpeedPlan | None = None
+    traces: TracePlan | None = None
+    lengths: LengthPlan | None = None
     scoring: ScoringPlan | None = None
     judge: JudgePlan | None = None
     forecast: dict[str, float] = {}
@@ -148,6 +173,7 @@ class Suite(Frozen):
         known = {system.name for system in self.systems}
         asked = [(f"evaluations.{e.name}.systems", name) for e in self.evaluations for name in e.systems]
         asked += [(f"speed.modes.{m.name}.system", m.system) for m in (self.speed.modes if self.speed else ())]
+        asked += [("lengths.systems", name) for name in (self.lengths.systems if self.lengths else ())]
         if self.scoring:
             asked.append(("scoring.system", self.scoring.system))
             asked += [("scoring.autoregressive", name) for name in [self.scoring.autoregressive] if name]
@@ -156,6 +182,14 @@ class Suite(Frozen):
         for key, name in asked:
             if name not in known:
                 raise ValueError(f"{key}: unknown system '{name}'; known: {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _traced_modes_exist(self) -> Suite:
+        known = [mode.name for mode in (self.speed.modes if self.speed else ())]
+        for name in self.traces.modes if self.traces else ():
+            if name not in known:
+                raise ValueError("traces.modes: " + unknown("speed mode", name, known))
         return self
 
     def system(self, name: str) -> System:

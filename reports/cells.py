@@ -56,11 +56,17 @@ class Scores:
     runs: tuple[str, ...]
     kinds: tuple[str, ...]
     oracle_length: bool
+    approximate: bool
 
     @property
     def chance(self) -> float:
         """Expected score of guessing, weighted as the mean is; NaN where there is no chance level."""
         return float(statistics.seed_means(self.chance_I[:, None], self.strata)[0])
+
+
+def marked(oracle_length: bool, approximate: bool) -> str:
+    """What a row's label ends with: † for the reference's length, ≈ for an approximate decoder."""
+    return " †" * oracle_length + " ≈" * approximate
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ def load_scores(
         runs=tuple(reference(key, results.runs[key]) for key in keys),
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
         oracle_length=any(record.oracle_length for record in records),
+        approximate=any(record.approximate for record in records if record.kind is None),
     )
 
 
@@ -175,6 +182,7 @@ def score_cell(scores: Scores | Absent, spread: Spread) -> Cell:
         "chance": percent(scores.chance),
         "kind": "/".join(scores.kinds),
         "oracle_length": scores.oracle_length,
+        "approximate": scores.approximate,
     }
     return Cell(score_text(got), 100 * got.value, "%", facts, scores.runs)
 

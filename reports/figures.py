@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.suites import Suite
-from reports.cells import Cell
+from reports.cells import Cell, marked
 from reports.labels import place_labels
 from reports.tables import Table
 
@@ -171,6 +171,8 @@ def pareto_figure(table: Table, suite: Suite) -> Figure | None:
 def _points(table: Table, suite: Suite, batch: int) -> list[dict[str, Any]]:
     points = []
     for mode in suite.speed.modes if suite.speed else ():
+        if mode.shots:  # other prompts than the rest: their place is the table
+            continue
         speed, quality = (_cell(table, f"{mode.name}:{batch}", key) for key in ("tokens_per_second", "token_f1"))
         # a system that wrote nothing has no place on a logarithmic axis; its row of zeros stays in the table
         if speed.value and speed.facts["low"] > 0 and quality.value is not None:
@@ -179,8 +181,8 @@ def _points(table: Table, suite: Suite, batch: int) -> list[dict[str, Any]]:
                     "x": speed.value,
                     "y": quality.value,
                     "range": (speed.facts["low"], speed.facts["high"]),
-                    "oracle": bool(speed.facts["oracle_length"]),
-                    "label": mode.label + (" †" if speed.facts["oracle_length"] else ""),
+                    "approximate": bool(speed.facts["approximate"]),
+                    "label": mode.label + marked(False, bool(speed.facts["approximate"])),
                     "paradigm": suite.system(mode.system).paradigm,
                 }
             )
@@ -188,9 +190,9 @@ def _points(table: Table, suite: Suite, batch: int) -> list[dict[str, Any]]:
 
 
 def frontier(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Points that no other beats in both speed and quality, fastest last; oracle-length ones take no part."""
+    """Points that no other beats in both speed and quality, fastest last."""
     best: list[Mapping[str, Any]] = []
-    for point in sorted((p for p in points if not p["oracle"]), key=lambda p: (-p["x"], -p["y"])):
+    for point in sorted(points, key=lambda p: (-p["x"], -p["y"])):
         if not best or point["y"] > best[-1]["y"]:
             best.append(point)
     return best[::-1]
@@ -202,7 +204,7 @@ def _scatter(panel: Any, points: Sequence[Mapping[str, Any]], styles: Mapping[st
     for point in points:
         colour, marker = styles[point["paradigm"]]
         panel.plot(point["range"], [point["y"]] * 2, color=colour, linewidth=0.8, zorder=2)
-        face = "white" if point["oracle"] else colour
+        face = "white" if point["approximate"] else colour
         panel.plot(point["x"], point["y"], marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
     panel.set_xscale("log")
     low, high = min(p["range"][0] for p in points), max(p["range"][1] for p in points)

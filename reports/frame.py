@@ -241,6 +241,7 @@ RUN_FIELDS = (
     "adapter",
     "kind",
     "oracle_length",
+    "approximate",
     "n_items",
     "n_scored",
     "n_unscored",

@@ -77,6 +77,9 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
     yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
 
 
+MEASURED = {"scoring": "speed/scoring.csv", "length_accuracy": "speed/lengths.csv"}  # table → the file it is made of
+
+
 def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
     if not cell["text"]:
         yield Fact(1, "to do", f"`make tables SUITE={suite.name}` makes the missing runs")
@@ -90,9 +93,9 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
         mode, _, batch = cell["row"].partition(":")
         yield Fact(1, "measured in", f"speed/decoding.csv, mode {mode}, batch size {batch}")
         yield Fact(2, "speed/decoding.csv sha256", sha256_file(speed))
-    elif cell["table"] == "scoring" and (scoring := root / "speed" / "scoring.csv").is_file():
-        yield Fact(1, "measured in", f"speed/scoring.csv, {cell['row'].replace(':', ', ')}")
-        yield Fact(2, "speed/scoring.csv sha256", sha256_file(scoring))
+    elif cell["table"] in MEASURED and (measured := root / MEASURED[cell["table"]]).is_file():
+        yield Fact(1, "measured in", f"{MEASURED[cell['table']]}, {cell['row'].replace(':', ', ')}")
+        yield Fact(2, f"{MEASURED[cell['table']]} sha256", sha256_file(measured))
     elif cell["table"] == "judge" and (judged := root / "judge" / "shapes.json").is_file():
         yield Fact(1, "judged in", "judge/shapes.csv; the judge is a script, its questions are of the embedded corpus")
         yield Fact(2, "judge/shapes.json sha256", sha256_file(judged))

@@ -34,6 +34,7 @@ FACTS = [
     "above_chance",
     "kind",
     "oracle_length",
+    "approximate",
 ]
 CSV_COLUMNS = (
     "table",
@@ -116,6 +117,8 @@ def notes(table: Table, suite: str) -> list[str]:
     lines = list(table.footnotes)
     if any("†" in label for row in table.rows for label in row.labels):
         lines.append("† decoded with the reference answer's length (oracle): not comparable with the other rows.")
+    if any("≈" in label for row in table.rows for label in row.labels):
+        lines.append("≈ written with a block-wise cache of keys and values, which approximates the decoder without it.")
     if any(cell.text == "·" for cell in table.cells.values()):
         lines.append("· no items.")
     if table.missing:

@@ -17,6 +17,7 @@ from reports.cells import (
     column_spread,
     load_scores,
     mark_above_chance,
+    marked,
     p_text,
     score_cell,
 )
@@ -76,10 +77,11 @@ def _chance_p(scores: Scores) -> float:
 
 def _row_labels(results: Results, spec: TableSpec, pair: tuple[str, str], by_group: Mapping) -> tuple[str, ...]:
     label = results.suite.system(pair[0]).label
+    known = [column[pair] for column in by_group.values() if isinstance(column[pair], Scores)]
+    marks = marked(any(s.oracle_length for s in known), any(s.approximate for s in known))
     if len(spec.evaluations) == 1:
-        return (label,)
-    oracle = any(isinstance(s, Scores) and s.oracle_length for s in (column[pair] for column in by_group.values()))
-    return (label, (spec.evaluations[pair[1]] or pair[1]) + (" †" if oracle else ""))
+        return (label + marks,)
+    return (label, (spec.evaluations[pair[1]] or pair[1]) + marks)
 
 
 def _summary_rows(groups: list[Group], by_group: Mapping, cells: dict[tuple[str, str], Cell]) -> list[Line]:

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from harness.suites import Suite
-from reports.cells import MISSING, Cell, TableError
+from reports.cells import MISSING, Cell, TableError, marked
 from reports.frame import Results
 from reports.tables import Line, Table, TableSpec
 
@@ -40,7 +40,7 @@ COLUMNS = [
     "quality_exact_match",
     "quality_token_f1",
     "peak_memory_mib",
-    "oracle_length",
+    "approximate",
     "device",
 ]
 TEXT_COLUMNS = ("suite", "mode", "system", "label", "device")
@@ -94,15 +94,18 @@ def speed_table(results: Results, name: str, spec: TableSpec) -> Table | None:
         for mode in plan.modes:
             found = _of(measured, mode.name, batch)
             key = f"{mode.name}:{batch}"
-            oracle = any(str(row["oracle_length"]).lower() in ("true", "1") for row in found)
-            rows.append(Line(key, (mode.label + (" †" if oracle else ""), str(batch))))
-            cells |= {(key, column): cell for column, cell in _row(found, base, oracle).items()}
+            approximate = any(str(row["approximate"]).lower() in ("true", "1") for row in found)
+            rows.append(Line(key, (mode.label + marked(False, approximate), str(batch))))
+            cells |= {(key, column): cell for column, cell in _row(found, base, approximate).items()}
     columns = tuple(Line(key, (label,)) for key, label in LABELS.items())
     notes = (*spec.footnotes, *_notes(results.suite, measured, reference))
     return Table(name, spec, ("Mode", "Batch"), tuple(rows), columns, cells, notes)
 
 
 def _notes(suite: Suite, measured: list[dict[str, Any]], reference: str | None) -> Iterator[str]:
+    for shots in sorted({mode.shots for mode in (suite.speed.modes if suite.speed else ()) if mode.shots}):
+        named = ", ".join(m.label for m in (suite.speed.modes if suite.speed else ()) if m.shots == shots)
+        yield f"Prompts with {shots} answered examples before the question, all others with none: {named}."
     if reference:
         label = next(m.label for m in (suite.speed.modes if suite.speed else ()) if m.name == reference)
         yield f"× AR: tokens per second relative to {label} at the same batch size."
@@ -116,13 +119,13 @@ def _of(measured: list[dict[str, Any]], mode: str | None, batch: int) -> list[di
     return [row for row in measured if row["mode"] == mode and row["batch_size"] == batch]
 
 
-def _row(found: list[dict[str, Any]], base: dict[int, float], oracle: bool) -> dict[str, Cell]:
+def _row(found: list[dict[str, Any]], base: dict[int, float], approximate: bool) -> dict[str, Cell]:
     """The cells of one mode and batch size (rows: seeds)."""
     if not found:
         return {key: Cell(MISSING) for key in LABELS}
 
     def mean(column: str, digits: int, unit: str, scale: float = 1.0) -> Cell:
-        return _mean([scale * float(row[column]) for row in found], digits, unit, oracle)
+        return _mean([scale * float(row[column]) for row in found], digits, unit, approximate)
 
     rate = mean("tokens_per_second_median", 0, "tokens/s")
     low = min(float(row["tokens_per_second_min"]) for row in found)
@@ -132,7 +135,7 @@ def _row(found: list[dict[str, Any]], base: dict[int, float], oracle: bool) -> d
     text = f"{rate.text} [{low:.0f}–{high:.0f}]"
     return {
         "tokens_per_second": replace(rate, text=text, facts={**rate.facts, "low": low, "high": high}),
-        "ratio": _mean(ratios, 2, "ratio", oracle),
+        "ratio": _mean(ratios, 2, "ratio", approximate),
         "latency_ms": mean("latency_ms_median", 1, "ms"),
         "forward_passes": mean("forward_passes_per_item", 1, "passes per item"),
         "exact_match": mean("quality_exact_match", 1, "%", 100),
@@ -141,12 +144,12 @@ def _row(found: list[dict[str, Any]], base: dict[int, float], oracle: bool) -> d
     }
 
 
-def _mean(values: list[float], digits: int, unit: str, oracle: bool) -> Cell:
+def _mean(values: list[float], digits: int, unit: str, approximate: bool) -> Cell:
     """Mean over the seeds that were measured; absent where none was."""
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return Cell(MISSING)
     value = statistics.fmean(known)
     deviation = statistics.stdev(known) if len(known) > 1 else None
-    facts = {"n_seeds": len(known), "oracle_length": oracle, "seed_sd": deviation}
+    facts = {"n_seeds": len(known), "approximate": approximate, "seed_sd": deviation}
     return Cell(f"{value:.{digits}f}", value, unit, facts)

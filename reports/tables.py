@@ -43,7 +43,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "judge"]
+    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "lengths", "judge"]
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -106,6 +106,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
     from reports.difference_tables import differences_table
     from reports.judge_table import judge_table
+    from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
@@ -117,6 +118,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "speed": speed_table,
         "scoring": scoring_table,
         "judge": judge_table,
+        "lengths": length_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

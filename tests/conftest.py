@@ -46,6 +46,18 @@ def masked_network(tokenizer, seed: int = 0, family: str = "xlm-roberta-xl"):
     ).eval()
 
 
+def pass_widths(backbone, monkeypatch) -> list[int]:
+    """Tokens per row of every forward pass from now on; the list grows as passes are made."""
+    plain, widths = backbone.model.base_model.forward, []
+
+    def forward(**arguments):
+        widths.append(arguments["input_ids"].shape[1])
+        return plain(**arguments)
+
+    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    return widths
+
+
 @pytest.fixture(scope="session")
 def network(tokenizer):
     """A random masked LM."""

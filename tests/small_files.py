@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from harness.benchmarks import BENCHMARKS
+from harness.catalogue import BENCHMARKS
 
 CLASSIFICATION = ("heldin_cls", "template_cls", "language_cls", "nli", "copa", "story", "winograd")
 GENERATION = ("heldin_gen", "template_gen", "language_gen", "retell", "describe")
@@ -63,7 +64,7 @@ def winograd_lines() -> list[str]:
     tokens = ["Tom", "thanked", "Ann", "because", "she", "helped", "."]
     options = [("Tom", False), ("Ann", True)]
     line = [winograd_line(name, "Tom thanked Ann because she helped.", tokens, (4, 5), options) for name in
-            BENCHMARKS["xwinograd"].languages]  # fmt: skip
+            BENCHMARKS["xwinograd"].subsets]  # fmt: skip
     return [*line, *line]
 
 
@@ -71,7 +72,8 @@ def write_file(root: Path, name: str, lines: list[str] | tuple[str, ...], end: s
     """A text file below `root`, with the given line ends."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(line + end for line in lines).encode())
+    raw = "".join(line + end for line in lines).encode()
+    path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
     return path
 
 
@@ -86,18 +88,106 @@ def write_manifest(root: Path) -> None:
     write_file(root, "MANIFEST.tsv", rows)
 
 
-def write_mirror(root: Path) -> Path:
-    """A mirror with a few made-up rows for every benchmark, language and split."""
-    lines = {
+def nli_lines(labels: tuple[str, ...], premise: str = "premise") -> list[str]:
+    """One JSON line per label."""
+    rows = [
+        {premise: "The cat sleeps.", "hypothesis": f"It is number {n}.", "label": label}
+        for n, label in enumerate(labels)
+    ]
+    return [json.dumps(row) for row in rows]
+
+
+def json_lines(*rows: dict) -> list[str]:
+    return [json.dumps(row, ensure_ascii=False) for row in rows]
+
+
+COT = "canary\n-----\nDecide.\n\n" + "\n\n".join(
+    f"Q: Question {n}?\nOptions:\n(A) yes\n(B) no\nA: Let's think step by step.\nIt is so. So the answer is (A)."
+    for n in range(3)
+)
+SQUAD = {
+    "data": [
+        {
+            "paragraphs": [
+                {
+                    "context": "The old mill stands in the valley near the river.",
+                    "qas": [
+                        {
+                            "question": "Where is the mill?",
+                            "id": "q1",
+                            "answers": [{"answer_start": 20, "text": "in the valley near the river"}],
+                        }
+                    ],
+                }
+            ]
+        }
+    ]
+}
+HUMANEVAL = {
+    "task_id": "HumanEval/0",
+    "prompt": "def double(x):\n",
+    "entry_point": "double",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n",
+}
+SUMMARY = {"text": "A long text about a red boat on the sea.", "summary": "A red boat."}
+
+
+def made_files(name: str, subset: str, split: str) -> dict[str, list[str] | tuple[str, ...]]:
+    """Made-up files of one benchmark, subset and split: path below the mirror → lines."""
+    spec = BENCHMARKS[name]
+    path, beside = spec.mirror_file(subset, split), spec.beside(subset, split)
+    if name.startswith("diffusionllm_"):
+        target = (
+            "B"
+            if "mmlu" in name or "bbh" in name
+            else "# # 18"
+            if "mgsm" in name
+            else "the right answer has some words"
+        )
+        return {
+            path: json_lines(
+                {"inputs": f"Question of {subset}? A:", "targets": target}, {"inputs": "And?", "targets": target}
+            )
+        }
+    known: dict[str, Any] = {
         "xnli": XNLI_LINES,
-        "xcopa": [json.dumps(row) for row in XCOPA_ROWS],
+        "xcopa": json_lines(*XCOPA_ROWS),
         "xstorycloze": STORY_LINES,
-        "xwinograd": winograd_lines(),
+        "xwinograd": winograd_lines() if name == "xwinograd" else (),
+        "rte": nli_lines(("entailment", "not_entailment")),
+        "cb": nli_lines(("entailment", "contradiction", "neutral")),
+        "anli": nli_lines(("e", "n", "c"), "context"),
+        "winogrande": json_lines(
+            {"sentence": "Tom thanked Ann as _ helped.", "option1": "Tom", "option2": "Ann", "answer": "2"}
+        ),
+        "mmlu": [f'"What is {n} of {subset}, say?",one,two,three,four,{"ABCD"[n % 4]}' for n in range(6)],
+        "mgsm": ["Tom has 1,000 eggs and gets 8. How many?\t1,008"],
+        "z_bench": ["Prompt,任务类型,参考回答,GPT4", '"谁是\n蝙蝠侠",`事实问答`,,蝙蝠侠'],
+        "tydiqa": [json.dumps(SQUAD)],
+        "humaneval": json_lines(HUMANEVAL),
+        "wmt14": ["Das Haus ist sehr alt und klein.", "Der Baum ist grün und sehr hoch."],
+        "gigaword": ["a long article about a boat ."],
+        "gigaword_p3": json_lines({"prompt": "A text.\n\nTL;DR:\n", "completion": "A title<|endoftext|>"}),
+        "xlsum": json_lines(SUMMARY),
+        "mlsum": json_lines(SUMMARY),
     }
+    lines: list[str] | tuple[str, ...] = known.get(name, ())
+    if name.startswith("bbh"):
+        lines = [
+            json.dumps({"canary": "x", "examples": [{"input": "Is it?\nOptions:\n(A) yes\n(B) no", "target": "(B)"}]})
+        ]
+        return {path: lines, beside[0]: COT.split("\n")}
+    return {name: lines for name in (path, *beside)}
+
+
+def write_mirror(root: Path) -> Path:
+    """A mirror with a few made-up rows for every benchmark, subset and split."""
     for name, spec in BENCHMARKS.items():
-        for language in spec.languages:
+        for subset in spec.subsets:
             for split in spec.splits:
-                write_file(root, spec.mirror_file(language, split), lines[name])
+                for path, lines in made_files(name, subset, split).items():
+                    write_file(root, path, lines)
     write_manifest(root)
     return root
 

@@ -36,7 +36,7 @@ PARALLEL = ("instruct_xmlr", "diffusionllm")
 SPEED_COLUMNS = (
     "suite,mode,system,seed,label,batch_size,repeats,items,generated_tokens,tokens_per_second_median,"
     "tokens_per_second_min,tokens_per_second_max,latency_ms_median,forward_passes_per_item,quality_exact_match,"
-    "quality_token_f1,peak_memory_mib,oracle_length,device"
+    "quality_token_f1,peak_memory_mib,approximate,device"
 )
 MODES = {
     "decoder_kv": ("decoder_it", "Decoder IT (KV cache)", 900, 0.80),

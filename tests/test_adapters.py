@@ -300,6 +300,24 @@ def test_bfloat16_runs_and_agrees_roughly(checkpoints):
     assert np.allclose(a, b, rtol=0.05) and next(half.backbone.model.parameters()).dtype == torch.bfloat16
 
 
+def test_a_compiled_network_writes_the_same_and_is_told_apart(checkpoints, monkeypatch):
+    plain, traced = torch.compile, []
+
+    def compiled(*arguments, **options):  # traced by torch's own compiler, run without code generation
+        traced.append(options)
+        return plain(*arguments, **options, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    one, other = (NarXlmr(str(checkpoints["instruct_xmlr"]), compile=flag) for flag in (False, True))
+    asked = [(f"say {text}", {"until": ["\n"], "max_gen_toks": 6, "steps": 3}) for text in ("red", "dog cat sun")]
+    first, second = (m.generate_until(requests(asked, "generate_until"), disable_tqdm=True) for m in (one, other))
+    assert first == second and traced == [{"dynamic": True}]
+    assert other.identity() == {**one.identity(), "compiled": True}
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(BackboneError, match="compile=true needs a C\\+\\+ compiler"):
+        NarXlmr(str(checkpoints["instruct_xmlr"]), compile=True, device="cpu")
+
+
 TWO = """
 import sys, json
 from lm_eval.api.instance import Instance

@@ -5,36 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
+from shared_files import REAL, needs_real
 from small_files import (
     STORY_LINES,
     XCOPA_ROWS,
     XNLI_LINES,
-    corpus_document,
     winograd_line,
-    write_corpus,
     write_file,
     write_manifest,
     write_mirror,
 )
 
 from harness import data
-from harness.benchmarks import BENCHMARKS
+from harness.benchmarks import hub_place
+from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.mirror import DataError, token_spans
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
 
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    data._warn_of_subset.cache_clear()
+    data._say_once.cache_clear()
     return tmp_path
 
 
@@ -55,7 +50,7 @@ def hub(monkeypatch):
 
 
 def documents_of(benchmark: str, language: str, split: str) -> list[Any]:
-    return list(data.load(benchmark=benchmark, language=language, split=split)[split])
+    return list(data.load(benchmark=benchmark, subset=language, split=split)[split])
 
 
 def xnli(language: str = "en") -> list[Any]:
@@ -148,7 +143,7 @@ def test_a_bad_json_line_is_named(mirror, line, message):
     write_file(mirror, "xcopa/et/val.et.jsonl", [line])
     write_manifest(mirror)
     with pytest.raises(DataError, match=message):
-        data.load(benchmark="xcopa", language="et", split="validation")
+        data.load(benchmark="xcopa", subset="et", split="validation")
 
 
 def test_xstorycloze_rows(mirror):
@@ -162,7 +157,7 @@ def test_xstorycloze_needs_its_header(mirror):
     name = BENCHMARKS["xstorycloze"].mirror_file("ru", "eval")
     write_file(mirror, name, STORY_LINES[1:])
     with pytest.raises(DataError, match="line 1: expected the header InputStoryid, "):
-        data.load(benchmark="xstorycloze", language="ru", split="eval")
+        data.load(benchmark="xstorycloze", subset="ru", split="eval")
 
 
 # -- XWinograd's conversion
@@ -220,11 +215,11 @@ def test_damaged_candidates_are_named(mirror, cell):
 
 def test_unknown_names_list_the_nearest(mirror):
     with pytest.raises(DataError, match="unknown benchmark 'xnly'. Did you mean 'xnli'"):
-        data.load(benchmark="xnly", language="en", split="validation")
-    with pytest.raises(DataError, match="XNLI: unknown language 'xx'.* Known: ar, bg"):
-        data.load(benchmark="xnli", language="xx", split="validation")
-    with pytest.raises(DataError, match="XNLI: unknown split 'test'"):
-        data.load(benchmark="xnli", language="en", split="test")
+        data.load(benchmark="xnly", subset="en", split="validation")
+    with pytest.raises(DataError, match="XNLI: unknown language 'xx'.* Known: all, ar, bg"):
+        data.load(benchmark="xnli", subset="xx", split="validation")
+    with pytest.raises(DataError, match="XNLI: unknown split 'train'"):
+        data.load(benchmark="xnli", subset="en", split="train")
 
 
 def test_the_mirror_never_falls_back_to_the_hub(hub, mirror):
@@ -246,23 +241,52 @@ def test_a_mirror_that_is_no_folder(monkeypatch, tmp_path):
 def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
     calls, answer = hub
     answer["rows"] = [{**row, "idx": i, "changed": False} for i, row in enumerate(XCOPA_ROWS * 50)]
-    documents = data.load(benchmark="xcopa", language="sw", split="validation")["validation"]
+    documents = data.load(benchmark="xcopa", subset="sw", split="validation")["validation"]
     (path, arguments), spec = calls[0], BENCHMARKS["xcopa"]
-    repository, revision, file = spec.hub_file("sw", "validation")
+    repository, revision, file = hub_place(spec, "sw", "validation")
     assert path == repository == "cambridgeltl/xcopa"
     assert arguments == {"data_files": {"validation": file}, "revision": revision, "split": "validation"}
     assert documents.num_rows == 100 and documents[1]["choice2"] == "It rained."
-    assert set(documents.column_names) == set(spec.columns) | {"id", "source"}
+    assert set(documents.column_names) == set(spec.columns) | {"id", "source", "language"}
     assert documents[0]["source"] == f"hub:{repository}@{revision}/{file}"
 
 
-def test_every_hub_file_is_parquet_at_a_full_commit():
+def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
+    repositories = set()
     for spec in BENCHMARKS.values():
-        for language in spec.languages:
-            for split in spec.splits:
-                repository, revision, path = spec.hub_file(language, split)
-                assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and re.fullmatch(r"[0-9a-f]{40}", revision)
-                assert path.endswith(".parquet")
+        for subset in spec.subsets:
+            for split in spec.splits if spec.hub_file else ():
+                assert spec.hub_file is not None
+                repository, path = spec.hub_file(subset, split)
+                assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and path.endswith(".parquet")
+                repositories.add(repository)
+    assert repositories == set(REVISIONS)
+    assert all(commit is None or re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
+
+
+def test_no_benchmark_has_a_column_that_every_document_gets():
+    ours = {"id", "source", "language", "template", "inputs", "gold", "options", "n_skipped", "role", "samples"}
+    clashes = {name: ours & set(spec.columns) for name, spec in BENCHMARKS.items()}
+    prompted = ("inputs",)  # files that hold prompts call them so
+    assert all(set(found) <= set(prompted) for found in clashes.values())
+
+
+def test_a_commit_that_is_not_pinned_must_be_named(hub):
+    calls, answer = hub
+    answer["rows"] = [{"premise": "a", "hypothesis": "b", "label": 0}] * 1000
+    settings: Any = {"benchmark": "anli", "subset": "r1", "split": "dev"}
+    with pytest.raises(DataError, match="ANLI: no commit of facebook/anli is pinned.*data_revisions"):
+        data.load(**settings)
+    assert calls == []
+    data.load(**settings, data_revisions={"facebook/anli": "f" * 40})
+    assert calls[0][1]["revision"] == "f" * 40
+
+
+def test_what_the_hub_does_not_have_is_never_looked_for_there(hub):
+    calls, _ = hub
+    with pytest.raises(DataError, match="Z-Bench has no copy on the hub that may be used: set ANYORDER_DATA"):
+        data.load(benchmark="z_bench", subset="common", split="test")
+    assert calls == []
 
 
 @pytest.mark.parametrize(
@@ -284,91 +308,17 @@ def test_hub_errors_name_benchmark_and_mirror(hub, error, message):
 def test_a_hub_copy_that_is_not_as_published(hub):
     hub[1]["rows"] = [dict(XCOPA_ROWS[0])]
     with pytest.raises(DataError, match="1 rows, expected 100"):
-        data.load(benchmark="xcopa", language="en", split="validation")
+        data.load(benchmark="xcopa", subset="en", split="validation")
     hub[1]["rows"] = [{"premise": "a", "hypothesis": "b"}]
     with pytest.raises(DataError, match="row 1: no column label"):
         xnli()
-
-
-# -- embedded corpus
-
-
-@pytest.fixture
-def corpus(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    return write_corpus(tmp_path)
-
-
-def test_corpus_documents(corpus):
-    dataset = data.load_corpus(evaluation="nli", pretrained="whatever", version=1.0)["test"]
-    assert dataset.num_rows == 4 and dataset[1] == corpus_document("nli", 1)
-
-
-def test_no_corpus_says_make_tables(monkeypatch, tmp_path):
-    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path))
-    with pytest.raises(DataError, match="no manifest.json.*make tables.*ANYORDER_CORPUS=DIR"):
-        data.corpus("nli")
-
-
-def test_a_corpus_without_the_set(corpus):
-    with pytest.raises(DataError, match="has no eval/poetry.jsonl; it lists eval/copa.jsonl"):
-        data.corpus("poetry")
-
-
-def test_a_changed_or_damaged_corpus_is_refused(corpus):
-    path = corpus / "eval" / "nli.jsonl"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="nli.jsonl is not the file that manifest.json lists"):
-        data.corpus("nli")
-    path.unlink()
-    with pytest.raises(DataError, match="cannot read .*nli.jsonl"):
-        data.corpus("nli")
-    (corpus / "manifest.json").write_text('{"fil')
-    with pytest.raises(DataError, match="manifest.json is damaged"):
-        data.corpus("nli")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"gold": 1}, r"choices\[gold\] should be the target"),
-        ({"gold": 2}, r"choices\[gold\] should be the target"),
-        ({"inputs": ""}, "inputs should be texts"),
-        ({"valid": ["else"]}, "not among the valid answers"),
-    ],
-)
-def test_corpus_documents_are_checked(change, message):
-    document = {**corpus_document("nli", 1), **change}
-    with pytest.raises(DataError, match="here: .*" + message):
-        data._check_corpus_document(document, set(document), "here")
 
 
 # -- the real files, where they are at hand
 
 
 @needs_real
-def test_real_counts(monkeypatch):
-    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
-    counts = {}
-    for name, spec in BENCHMARKS.items():
-        for split in spec.splits:
-            for language in spec.languages:
-                if data.in_mirror(spec, REAL, language, split):
-                    dataset = data.load(benchmark=name, language=language, split=split)[split]
-                    counts[name, split, language] = dataset.num_rows
-                    if name == "xnli":
-                        assert Counter(dataset["label"]) == {0: 208, 1: 208, 2: 208}
-    assert {count for key, count in counts.items() if key[0] == "xnli"} == {624}
-    assert sum(key[0] == "xnli" for key in counts) == 13
-    assert {count for key, count in counts.items() if key[:2] == ("xcopa", "validation")} == {100}
-    assert {count for key, count in counts.items() if key[:2] == ("xcopa", "test")} == {500}
-    assert sum(key[0] == "xcopa" for key in counts) == 18
-    winograd_counts = {key[2]: count for key, count in counts.items() if key[0] == "xwinograd"}
-    assert winograd_counts == {"en": 2325, "fr": 83, "jp": 959, "pt": 263, "ru": 315, "zh": 16}
-
-
-@needs_real
-@pytest.mark.parametrize("language", BENCHMARKS["xwinograd"].languages)
+@pytest.mark.parametrize("language", BENCHMARKS["xwinograd"].subsets)
 def test_real_winograd_blanks_give_back_the_sentence(monkeypatch, language):
     monkeypatch.setenv("ANYORDER_DATA", str(REAL))
     documents = documents_of("xwinograd", language, "test")

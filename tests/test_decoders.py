@@ -1,5 +1,7 @@
 """Decoders: schedules, re-masking, what never changes, independence of the batch; length heads and policies."""
 
+import math
+
 import pytest
 import torch
 from conftest import masked_network, special
@@ -94,6 +96,47 @@ def test_reparameterized_keeps_floor_of_cosine_hidden(backbone, monkeypatch):
     assert [counts[0] for counts in seen] == [8, 7, 5, 3]  # floor(8·cos(π·s/8)) = 7, 5, 3
 
 
+def stochastic(backbone, steps, noise=1.0, rows=(0, 1, 2), seed=3):
+    canvas = canvas_of(backbone, [PROMPTS[r] for r in rows], [LENGTHS[r] for r in rows])
+    rng = sampler_of(0.0, 1.0, seed, [str(r) for r in rows])
+    out = get_decoder("reparameterized")(backbone, canvas, steps, rng, selection="stochastic", noise=noise)
+    return [row[mask].tolist() for row, mask in zip(out.tokens_BT, canvas.target_BT, strict=True)]
+
+
+@torch.inference_mode()
+def test_stochastic_selection_ranks_by_score_plus_scaled_gumbel(backbone, monkeypatch):
+    states = []
+    plain = type(backbone).hidden
+
+    def hidden(self, canvas):
+        states.append(canvas)
+        return plain(self, canvas)
+
+    monkeypatch.setattr(type(backbone), "hidden", hidden)
+    stochastic(backbone, 4, noise=2.0, rows=[1])
+    first, second = states[0], states[1]
+    logits_MV = backbone.logits_at(plain(backbone, first), first.target_BT)
+    logits_MV[:, backbone.ids.mask] = -torch.inf
+    score_M = logits_MV.log_softmax(-1).amax(-1)
+    places = torch.arange(9).unsqueeze(0)
+    uniform_M = sampler_of(0.0, 1.0, 3, ["1"]).uniform_BT(places, stream=4 + 1)[0]
+    noisy_M = score_M + 2.0 * math.cos(math.pi / 8) * -torch.log(-torch.log(uniform_M))
+    wanted = set(noisy_M.argsort()[: math.floor(9 * math.cos(math.pi / 8))].tolist())
+    still = (second.tokens_BT[second.target_BT] == backbone.ids.mask).nonzero().flatten().tolist()
+    assert set(still) == wanted and wanted != set(score_M.argsort()[: len(wanted)].tolist())
+
+
+def test_stochastic_selection_is_an_items_own_and_without_noise_the_deterministic_one(backbone):
+    together = stochastic(backbone, 5)
+    assert together == [stochastic(backbone, 5, rows=[row])[0] for row in range(3)]
+    assert any(stochastic(backbone, 5, noise=5.0, seed=seed) != together for seed in range(4))
+    canvas = canvas_of(backbone)
+    plain = get_decoder("reparameterized")(backbone, canvas, 5)
+    assert stochastic(backbone, 5, noise=0.0) == [
+        row[mask].tolist() for row, mask in zip(plain.tokens_BT, canvas.target_BT, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("name", ["mask_predict", "reparameterized"])
 def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, name):
     hidden_before, again = [], []
@@ -116,7 +159,7 @@ def test_refinement_really_hides_filled_positions_again(backbone, monkeypatch, n
 
 def mean_logprob(decoded, canvas):
     target_BT = canvas.target_BT
-    return beam_scores("content_mean", (decoded.logprob_BT * target_BT).sum(1), target_BT.sum(1))
+    return (decoded.logprob_BT * target_BT).sum(1) / target_BT.sum(1)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -168,12 +211,28 @@ def test_length_classes_at_both_ends_and_barred_zero():
 
 def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
     def lengths(prompts):
-        canvas = backbone.layout.prompt_only(prompts, backbone.ids)
+        canvas = backbone.length_canvas(prompts)
         return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, [9] * len(prompts))
 
     together = lengths(PROMPTS)
-    assert together == [lengths([p])[0] for p in PROMPTS]
+    for options, prompt in zip(together, PROMPTS, strict=True):
+        (alone,) = lengths([prompt])
+        assert list(options) == list(alone) and list(options.values()) == pytest.approx(list(alone.values()), abs=1e-5)
     assert all(len(options) == 3 and max(options) <= 9 and min(options) >= 1 for options in together)
+
+
+def test_the_ways_to_rank_a_length_beam():
+    total, length, prior = torch.tensor([-6.0, -7.0]), torch.tensor([3, 4]), torch.tensor([-0.5, -2.0])
+    assert beam_scores("content_mean", total, length, prior).tolist() == [-2.0, -1.75]
+    assert beam_scores("row_mean", total, length, prior).tolist() == pytest.approx([-6 / 5, -7 / 6])
+    assert beam_scores("with_length", total, length, prior).tolist() == [-6.5, -9.0]
+
+
+def test_predicted_lengths_come_with_their_log_probabilities():
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
+    (lengths,) = predicted_lengths(logits, 2, [9])
+    assert list(lengths) == [3, 2] and list(lengths.values()) == pytest.approx([math.log(0.4), math.log(0.3)])
+    assert predicted_lengths(logits, 2, [1])[0] == {1: pytest.approx(math.log(0.2))}
 
 
 def test_a_probe_shows_the_head_hidden_tokens_behind_the_prompt(tokenizer):
@@ -191,12 +250,6 @@ def test_a_probe_shows_the_head_hidden_tokens_behind_the_prompt(tokenizer):
     plain = backbone.length_canvas([(20, 21, 22)])
     assert plain.tokens_BT.tolist() == [[ids.bos, 20, 21, 22]]
     assert not torch.allclose(backbone.length_logits(backbone.hidden(plain), plain)[0], logits_BC[0], atol=1e-4)
-
-
-def test_both_ways_to_rank_a_length_beam():
-    total, length = torch.tensor([-6.0, -7.0]), torch.tensor([3, 4])
-    assert beam_scores("content_mean", total, length).tolist() == [-2.0, -1.75]
-    assert beam_scores("row_mean", total, length).tolist() == pytest.approx([-6 / 5, -7 / 6])
 
 
 def test_unknown_names_are_explained():

@@ -76,15 +76,7 @@ def test_pareto_labels_hide_neither_each_other_nor_points(made):
 
 
 def test_frontier_keeps_what_nothing_beats():
-    rows = [
-        (10, 80, False),
-        (10, 70, False),
-        (20, 75, False),
-        (30, 75, False),
-        (40, 10, False),
-        (90, 99, True),
-    ]
-    points = [{"x": x, "y": y, "oracle": oracle} for x, y, oracle in rows]
+    points = [{"x": x, "y": y} for x, y in ((10, 80), (10, 70), (20, 75), (30, 75), (40, 10))]
     assert [(p["x"], p["y"]) for p in frontier(points)] == [(10, 80), (30, 75), (40, 10)]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import masked_network, special
+from conftest import masked_network, pass_widths, special
 
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
@@ -11,7 +11,7 @@ from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
 from harness.decoders import DECODERS
 from harness.lengths import make_length_head
-from harness.prompt_states import answer_only
+from harness.prompt_states import answer_canvas, answer_only
 from harness.rows import RowEngine
 from harness.scorers import Item, make_scorer
 from harness.scorers.queue import score_all
@@ -33,11 +33,21 @@ def isolated(tokenizer, family="xlm-roberta-xl", target_position=0):
 def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, target_position):
     backbone = isolated(tokenizer, family, target_position)
     assert backbone.remembers
-    canvas = backbone.layout.pack([(p, [60 + i] * n) for i, (p, n) in enumerate(zip(PROMPTS, (4, 9, 6), strict=True))],
-                                  backbone.ids)  # fmt: skip
-    _, memory = backbone.read_prompts(backbone.layout.prompt_only(PROMPTS, backbone.ids))
-    answer = answer_only(canvas, memory)
+    targets = [[60 + i] * n for i, n in enumerate((4, 9, 6))]
+    canvas = backbone.layout.pack(list(zip(PROMPTS, targets, strict=True)), backbone.ids)
+    _, memory = backbone.hidden_and_states(backbone.layout.prompt_only(PROMPTS, backbone.ids))
+    answer = answer_canvas(backbone.layout, targets, memory, backbone.ids)
     assert answer.tokens_BT.shape[1] == 1 + 9 + 1 and not answer.prompt_BT.any()
+    for name in ("tokens_BT", "target_BT", "eos_BT", "positions_BT"):
+        for row, prompt in enumerate(PROMPTS):
+            start, end = len(prompt) + 2, len(prompt) + 4 + len(targets[row])
+            whole = getattr(canvas, name)[row, start:end]
+            assert whole.equal(getattr(answer, name)[row, : end - start]), name
+    cut = answer_only(canvas, memory)
+    for name in ("target_BT", "eos_BT", "attend_BT", "prompt_BT"):
+        assert getattr(cut, name).equal(getattr(answer, name)), name
+    for name in ("tokens_BT", "positions_BT"):
+        assert (getattr(cut, name) * cut.attend_BT).equal(getattr(answer, name) * answer.attend_BT), name
     for rows in (torch.arange(3), torch.tensor([2, 0])):
         whole, part = canvas.select(rows), answer.select(rows)
         full, cached = backbone.hidden(whole)[whole.target_BT], backbone.hidden(part)[part.target_BT]
@@ -48,7 +58,7 @@ def test_states_behind_a_remembered_prompt_are_the_same(tokenizer, family, targe
 def test_a_prompt_alone_has_the_states_the_length_head_reads(tokenizer):
     backbone = isolated(tokenizer)
     canvas = backbone.layout.prompt_only(PROMPTS, backbone.ids)
-    hidden, _ = backbone.read_prompts(canvas)
+    hidden, _ = backbone.hidden_and_states(canvas)
     assert torch.allclose(hidden[canvas.attend_BT], backbone.hidden(canvas)[canvas.attend_BT], atol=1e-5)
 
 
@@ -65,14 +75,8 @@ def test_answers_are_the_same_with_and_without(tokenizer, decoder, length):
 
 
 def test_the_prompt_is_read_once(tokenizer, monkeypatch):
-    backbone, widths = isolated(tokenizer), []
-    plain = backbone.model.base_model.forward
-
-    def forward(**arguments):
-        widths.append(arguments["input_ids"].shape[1])
-        return plain(**arguments)
-
-    monkeypatch.setattr(backbone.model.base_model, "forward", forward)
+    backbone = isolated(tokenizer)
+    widths = pass_widths(backbone, monkeypatch)
     settings = MaskedSettings(length="fixed", max_gen_toks=8, steps=4)
     write(backbone, PROMPTS, settings, [None] * 3, ["a", "b", "c"])
     assert widths == [32, 10, 10, 10, 10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,17 +49,10 @@ def test_every_model_name_leads_to_a_class(name):
 
 def test_the_cheap_list_is_the_list_that_lm_eval_finds(manager):
     assert list(registration.tasks_known_here()) == manager.all_tasks
-    assert len(manager.all_subtasks) == 12 + 15 + 12 + 11 + 6
-    groups = [
-        "mini_heldin",
-        "mini_heldout",
-        "xp3_heldout",
-        "xp3_xcopa",
-        "xp3_xnli",
-        "xp3_xstorycloze",
-        "xp3_xwinograd",
-    ]
-    assert manager.all_groups == groups
+    prefixes = Counter(name.split("_")[0] for name in manager.all_subtasks)
+    held_out, english, contrast = 15 + 12 + 11 + 6, 2 + 3 + 1, 16
+    assert prefixes["mini"] == 12 and prefixes["xp3"] == held_out + english + contrast
+    assert {"xp3_heldout", "xp3_xnli_l1", "xp3_heldout_english", "xp3_contrast"} <= set(manager.all_groups)
     assert all(name.startswith(registration.PREFIXES) for name in manager.all_tasks)
 
 

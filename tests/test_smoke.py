@@ -43,7 +43,17 @@ def test_every_checkpoint_and_run_is_sealed(made):
 
 
 def test_tables_figures_and_report_are_there(made):
-    for name in ("main", "main_detail", "language", "estimators", "lengths", "speed", "scoring", "judge"):
+    for name in (
+        "main",
+        "main_detail",
+        "language",
+        "estimators",
+        "lengths",
+        "length_accuracy",
+        "speed",
+        "scoring",
+        "judge",
+    ):
         for ending in ("md", "csv", "tex"):
             assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
     for ending in ("png", "pdf"):
@@ -69,6 +79,21 @@ def test_the_scripted_judge_read_every_verdict(made):
     assert len(rows) == 4 and all(row["mt_judged"] == "4" and row["mt_unscored"] == "0" for row in rows)
     assert [row["ae_total"] for row in rows] == ["", "4", "4", "4"]
     assert "no language model" in (SMOKE / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_cell_of_measured_lengths_names_its_file(made):
+    done = call("reports", "explain", "length_accuracy/instruct_xmlr:all/exact", "--suite", "smoke")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "speed/lengths.csv, instruct_xmlr, all" in done.stdout and "speed/lengths.csv sha256" in done.stdout
+
+
+def test_traces_end_with_the_answer(made):
+    lines = [json.loads(line) for line in (SMOKE / "speed" / "traces.jsonl").open(encoding="utf-8")]
+    assert [line["mode"] for line in lines] == ["xmlr_4", "xmlr_4", "diffusion_10", "diffusion_10"]
+    for line in lines:
+        last = line["passes"][-1]
+        assert {place["state"] for place in last} <= {"written", "held"}
+        assert line["answer"] in "".join(place["token"] for place in last)
 
 
 def test_the_scoring_benchmark_counts_rows_and_errors(made):

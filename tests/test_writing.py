@@ -12,7 +12,9 @@ from harness.adapters.diffusion import DiffusionXlmr
 from harness.adapters.masked_lm import NarXlmr
 from harness.adapters.settings import MaskedSettings
 from harness.backbones import BackboneError
+from harness.decoders.length import predicted_lengths
 from harness.rows import ScoringError
+from harness.scorers import Item
 
 ASKED = ["say red", "say dog cat sun", "say moon tree", "say yes"]
 
@@ -88,6 +90,8 @@ def test_what_cannot_be_done_is_said_before_the_first_pass(adapter):
         ({"length": "fixed", "block_length": 3}, "block_length=3 does not divide max_gen_toks=8.*one of 1, 2, 4, 8"),
         ({"temperature": 1.0, "top_p": 0.0}, "top_p=0.0"),
         ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"noise": -1.0}, "noise=-1.0: must be at least 0"),
+        ({"selection": "random"}, "unknown selection 'random'.*stochastic"),
         ({"rule": "entropi"}, "Did you mean 'entropy'"),
         ({"beam_score": "mean"}, "unknown beam_score 'mean'"),
         ({"threshold": "high"}, "threshold='high': expected a number"),
@@ -107,7 +111,7 @@ def test_an_answer_beyond_the_positions_is_refused(adapter):
 
 def test_a_predicted_length_without_a_head_says_what_trains_one(adapter, monkeypatch):
     monkeypatch.setattr(adapter.backbone, "length_head", None)
-    with pytest.raises(BackboneError, match="python -m trainers"):
+    with pytest.raises(BackboneError, match="python -m trainers train RECIPE"):
         ask(adapter, ["say"], length="predicted")
 
 
@@ -121,3 +125,41 @@ def test_whole_numbers_are_numbers():
     assert settings.temperature == 1.0 and isinstance(settings.temperature, float)
     with pytest.raises(ValueError, match="floor_one=1: expected true or false"):
         MaskedSettings().changed({"floor_one": 1})
+
+
+def test_a_beam_may_be_ranked_by_the_scoring_engine(adapter):
+    """The winner is the candidate that the adapter's own scoring gives the highest log p(candidate, length | prompt)."""
+    prompts = [adapter._ids(text) for text in ASKED]
+    beam = {"length": "predicted", "length_beam": 3, "max_gen_toks": 8, "rows": 300}
+    settings = adapter.asked.changed({**beam, "beam_score": "scorer"})
+    written = adapter.decode_tokens(prompts, settings, [None] * 4)
+    canvas = adapter.backbone.length_canvas(prompts)
+    lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, [8] * 4)
+    adapter.configure(rows=300)  # up to 8 tokens: exact
+    try:
+        for prompt, options, answer in zip(prompts, lengths, written, strict=True):
+            known = settings.changed({"length": "oracle", "length_beam": 1})
+            candidates = [adapter.decode_tokens([prompt], known, [n])[0] for n in options]
+            if any(len(ids) < n for ids, n in zip(candidates, options, strict=True)):
+                continue  # an eos inside: what stands behind it is scored, too, and not returned
+            scored = adapter._score([Item(tuple(prompt), tuple(ids)) for ids in candidates], "scoring", True)
+            best = max(range(3), key=lambda i: scored[i].logprob)
+            assert answer == candidates[best]
+    finally:
+        adapter.configure()
+
+
+def test_ranking_by_the_scorer_does_not_depend_on_the_batch(adapter):
+    beam = {"length_beam": 3, "beam_score": "scorer", "rows": 8, "steps": 2}
+    together = ask(adapter, ASKED, **beam)
+    assert together == [ask(adapter, [text], [doc], **beam)[0] for doc, text in enumerate(ASKED)]
+
+
+def test_network_passes_of_the_ranking_are_counted(adapter):
+    prompts, settings = [adapter._ids("say red")], adapter.asked.changed({"length_beam": 2, "max_gen_toks": 8})
+    passes = []
+    for rule in ("content_mean", "scorer"):
+        adapter.tally.forward_passes = 0
+        adapter.decode_tokens(prompts, settings.changed({"beam_score": rule}), [None])
+        passes.append(adapter.tally.forward_passes)
+    assert passes[1] > passes[0]

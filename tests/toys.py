@@ -26,6 +26,7 @@ class GivenBackbone:
             for token, p in row.items():
                 self.logits_LV[place, token] = float(np.log(p))
         self.seen: list[list[list[int]]] = []
+        self.remembers, self.length_head = False, None
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """The logits themselves [B, T, V]."""

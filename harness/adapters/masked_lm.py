@@ -45,6 +45,7 @@ class MaskedLM(LM):
         revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
         batch_size: rows per forward pass, or "auto" (packs by tokens, halves on out-of-memory).
         layout: `joint` or `isolated` for checkpoints that do not record one.
+        compile: torch.compile the network; pays after some ten thousand answers.
         store: file in which answers are kept and looked up (see `harness.store`); none by default.
         settings: see the settings class of the adapter.
 
@@ -66,6 +67,7 @@ class MaskedLM(LM):
         trust_remote_code: bool = False,
         layout: str | None = None,
         store: str | None = None,
+        compile: bool = False,
         **settings,
     ):
         super().__init__()
@@ -84,6 +86,9 @@ class MaskedLM(LM):
         )  # fmt: skip
         self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
+        self.compiled = bool(compile)
+        if self.compiled:
+            self.backbone.compile()
         self.weights_sha256 = weights_sha256(self.pretrained, self.record)
         self.tally = Tally()
         self.score_log: list[dict[str, Any]] = []
@@ -131,7 +136,8 @@ class MaskedLM(LM):
 
     def identity(self) -> dict:
         """What beside weights and settings can change a number."""
-        return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings()}
+        more = {"compiled": True} if self.compiled else {}
+        return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings(), **more}
 
     def _asker(self) -> dict[str, Any]:
         files = files_digest(self.pretrained, self.record, self.backbone.model, self.tokenizer)
@@ -319,19 +325,23 @@ class MaskedLM(LM):
                 f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
             )
         prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
-        oracle = self._reference_length(request) if settings.length == "oracle" else None
+        oracle = self._oracle_length(request) if settings.length == "oracle" else None
         self.tally.oracle_length = self.tally.oracle_length or oracle is not None
         self.tally.settings = asdict(settings)
         return _Job(tuple(prompt), settings, until, oracle, name)
 
-    def _reference_length(self, request: Instance) -> int:
+    def reference_length(self, reference: str) -> int:
+        """Tokens of a reference answer, as it would stand behind its prompt."""
+        return len(self._ids(" " + reference))
+
+    def _oracle_length(self, request: Instance) -> int:
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
         doc = request.doc or {}
         if not isinstance(doc.get("targets"), str):
             raise ValueError(
                 f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
             )
-        return len(self._ids(" " + doc["targets"]))
+        return self.reference_length(doc["targets"])
 
     def _write(self, jobs: Sequence[_Job], settings: MaskedSettings) -> list[str]:
         tokens = self.decode_tokens(

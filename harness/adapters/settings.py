@@ -17,6 +17,7 @@ CHOICES = {
     "length": POLICIES,
     "schedule": ("cosine", "linear"),
     "condition": ("unconditional", "conditional"),
+    "selection": ("deterministic", "stochastic"),
     "rule": RULES,
     "beam_score": BEAM_RULES,
     "prompt_cache": ("auto", "off"),
@@ -33,8 +34,10 @@ class MaskedSettings:
     none | llada | dream | max_beam, a published estimator instead; racing: stop early on decided questions;
     length_term: add log p(length | prompt) where the checkpoint has a length head (a target of known length is
     otherwise scored as if its length had been given).
-    Writing. decoder, steps: how answers are written and in how many passes; schedule, condition: of reparameterized;
-    floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used);
+    Writing. decoder, steps: how answers are written and in how many passes; schedule, condition,
+    selection, noise (of the stochastic one): of reparameterized;
+    floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used); block_cache: of
+    confidence, off | prefix | dual, an approximation for models whose prompt sees the answer;
     temperature, top_p: drawn tokens instead of the most probable ones; length: predicted | oracle | fixed | eos;
     length_beam: candidates decoded per item, the best by beam_score wins; max_gen_toks: longest answer;
     prompt_cache: auto (the prompt is read once where that is exact) | off.
@@ -52,14 +55,17 @@ class MaskedSettings:
     length_beam: int = 1
     schedule: str = "cosine"
     condition: str = "unconditional"
+    selection: str = "deterministic"
+    noise: float = 1.0
     floor_one: bool = False
     rule: str = "low_confidence"
     block_length: int = 0
     threshold: float = 0.0
     factor: float = 0.0
+    block_cache: str = "off"
     temperature: float = 0.0
     top_p: float = 1.0
-    beam_score: str = "content_mean"
+    beam_score: str = "with_length"
     prompt_cache: str = "auto"
     seed: int = 1234
     max_gen_toks: int = 64
@@ -76,12 +82,14 @@ class MaskedSettings:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(unknown(CHOICE_WORDS.get(name, name), getattr(self, name), list(known)))
-        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1), ("temperature", 0)):
+        for name, least in (("steps", 1), ("length_beam", 1), ("max_gen_toks", 1), ("temperature", 0), ("noise", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}.")
         if not (0 < self.top_p <= 1 or (self.top_p == 0 and not self.temperature)):  # tasks pair 0 with greedy decoding
             raise ValueError(f"top_p={self.top_p}: a probability above 0, at most 1 (1 = all tokens).")
-        check_confidence(self.rule, self.block_length, self.threshold, self.factor)
+        check_confidence(self.rule, self.block_length, self.threshold, self.factor, self.block_cache)
+        if self.block_cache != "off" and self.decoder != "confidence":
+            raise ValueError(f"block_cache={self.block_cache} belongs to decoder=confidence, not {self.decoder}.")
         self._check_blocks()
 
     def _check_blocks(self) -> None:
@@ -110,7 +118,8 @@ class MaskedSettings:
     @property
     def drawn(self) -> bool:
         """Whether answers depend on the seed and on whose they are."""
-        return self.temperature > 0 or self.decoder == "ancestral"
+        stochastic = self.decoder == "reparameterized" and self.selection == "stochastic"
+        return self.temperature > 0 or self.decoder == "ancestral" or stochastic
 
     def of_decoder(self) -> dict[str, Any]:
         """The settings that the decoder takes beside steps and randomness."""

@@ -16,6 +16,7 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import Decoded, masked_canvas
+from harness.decoders.block_cache import BlockCache
 from harness.decoders.sampling import Sampler
 from harness.rows import ScoringError, positions_at_once
 
@@ -51,6 +52,7 @@ class Board:
         self.passes_B = torch.zeros_like(self.length_B)
         self.positions_at_once = positions_at_once(backbone)
         self._endless_B = ~canvas.eos_BT.any(1)
+        self.block_cache: BlockCache | None = None
 
     @property
     def hidden_BT(self) -> torch.Tensor:
@@ -73,36 +75,49 @@ class Board:
 
     def ask(self, at_BT: torch.Tensor, step: int, rule: Rule = "low_confidence") -> Guess:
         """One forward pass over the rows with true entries in at_BT; sampled tokens are drawn for this `step`."""
-        rows = at_BT.any(1).nonzero().squeeze(1)
-        if not len(rows):
+        asking_B = at_BT.any(1)
+        if not asking_B.any():
             return Guess(torch.zeros_like(self.tokens_BT), *[torch.zeros_like(self.logprob_BT)] * 2)
-        canvas = self.canvas.with_tokens(self.tokens_BT)
-        canvas, asked_BT = (canvas, at_BT) if len(rows) == len(at_BT) else (canvas.select(rows), at_BT[rows])
+        canvas, asked_BT = self.canvas.with_tokens(self.tokens_BT), at_BT
+        if not asking_B.all():
+            canvas, asked_BT = canvas.select(asking_B), at_BT[asking_B]
+        if self.block_cache is None:
+            hidden_BTD = self.backbone.hidden(canvas)
+        else:
+            hidden_BTD = self.block_cache.hidden(canvas, asked_BT, asking_B)
         uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
-        token_M, score_M, certainty_M = self._read(self.backbone.hidden(canvas), asked_BT, uniform_M, rule)
-        if not torch.isfinite(score_M).all():
+        token_M, score_M, certainty_M = self._read(hidden_BTD, asked_BT, uniform_M, rule)
+        if not score_M.isfinite().all():
             raise ScoringError(
                 "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."
             )
-        self.passes_B[rows] += 1
-        score_BT = torch.zeros_like(self.logprob_BT).masked_scatter(at_BT, score_M)
-        certainty_BT = torch.zeros_like(score_BT).masked_scatter(at_BT, certainty_M) if rule != RULES[0] else score_BT
-        return Guess(torch.zeros_like(self.tokens_BT).masked_scatter(at_BT, token_M), score_BT, certainty_BT)
+        self.passes_B += asking_B
+        token_BT = torch.zeros_like(self.tokens_BT).masked_scatter_(at_BT, token_M)
+        score_BT = torch.zeros_like(self.logprob_BT).masked_scatter_(at_BT, score_M)
+        if rule == RULES[0]:
+            return Guess(token_BT, score_BT, score_BT)
+        return Guess(token_BT, score_BT, torch.zeros_like(score_BT).masked_scatter_(at_BT, certainty_M))
 
     def _read(self, hidden_BTD: torch.Tensor, asked_BT: torch.Tensor, uniform_M: torch.Tensor | None, rule: Rule):
         """Token, log-probability and certainty at the positions asked for; logits in slices of bounded size."""
+        if asked_BT.numel() <= self.positions_at_once:
+            return self._answer(self.backbone.logits_at(hidden_BTD, asked_BT), uniform_M, rule)
         place_M, parts = asked_BT.flatten().nonzero().squeeze(1), []
         for at in range(0, len(place_M), self.positions_at_once):
             here = slice(at, at + self.positions_at_once)
-            where_BT = asked_BT
-            if len(place_M) > self.positions_at_once:
-                where_BT = torch.zeros_like(asked_BT.flatten()).index_fill_(0, place_M[here], True).view(asked_BT.shape)
-            logits_MV = self.backbone.logits_at(hidden_BTD, where_BT).float()
-            logits_MV[:, self.backbone.ids.mask] = -torch.inf  # the mask token can never be written
-            token_M = self.rng.choose(logits_MV, None if uniform_M is None else uniform_M[here])
-            score_M = logits_MV.gather(1, token_M.unsqueeze(1)).squeeze(1) - logits_MV.logsumexp(-1)
-            parts.append((token_M, score_M, certainty(rule, logits_MV, score_M)))
+            where_BT = torch.zeros_like(asked_BT.flatten()).index_fill_(0, place_M[here], True).view(asked_BT.shape)
+            drawn_M = None if uniform_M is None else uniform_M[here]
+            parts.append(self._answer(self.backbone.logits_at(hidden_BTD, where_BT), drawn_M, rule))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    def _answer(self, logits_MV: torch.Tensor, uniform_M: torch.Tensor | None, rule: Rule):
+        """Token, log-probability and certainty for each row of logits, [M] each."""
+        logits_MV = logits_MV.float()
+        logits_MV[:, self.backbone.ids.mask] = -torch.inf  # the mask token can never be written
+        logprob_MV = logits_MV.log_softmax(-1)
+        token_M = self.rng.choose(logprob_MV, uniform_M)
+        score_M = logprob_MV.gather(1, token_M.unsqueeze(1)).squeeze(1)
+        return token_M, score_M, certainty(rule, logprob_MV, score_M)
 
     def write(self, where_BT: torch.Tensor, guess: Guess) -> None:
         """Accept a guess at some positions."""
@@ -119,7 +134,7 @@ class Board:
         return Decoded(tokens_BT, self.logprob_BT, self.passes_B)
 
 
-def certainty(rule: Rule, logits_MV: torch.Tensor, score_M: torch.Tensor) -> torch.Tensor:
+def certainty(rule: Rule, logprob_MV: torch.Tensor, score_M: torch.Tensor) -> torch.Tensor:
     """How certain a network is at each position, higher is more [M].
 
     low_confidence: log-probability of the chosen token (LLaDA); entropy: minus the distribution's entropy, margin:
@@ -128,6 +143,6 @@ def certainty(rule: Rule, logits_MV: torch.Tensor, score_M: torch.Tensor) -> tor
     if rule == "low_confidence":
         return score_M
     if rule == "margin":
-        best_M2 = logits_MV.softmax(-1).topk(2, dim=-1).values
+        best_M2 = logprob_MV.exp().topk(2, dim=-1).values
         return best_M2[:, 0] - best_M2[:, 1]
-    return -torch.special.entr(logits_MV.softmax(-1)).sum(-1)
+    return -torch.special.entr(logprob_MV.exp()).sum(-1)

@@ -18,6 +18,7 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
 from harness.decoders import Decoded, lowest, rank_in
+from harness.decoders.block_cache import BLOCK_CACHES, BlockCache, BlockCaching
 from harness.decoders.board import RULES, Board, Guess, Rule
 from harness.decoders.sampling import Sampler
 from harness.noise import masked_after
@@ -34,6 +35,7 @@ def confidence(
     block_length: int = 0,
     threshold: float = 0.0,
     factor: float = 0.0,
+    block_cache: BlockCaching = "off",
 ) -> Decoded:
     """Fill the targets of a canvas, most certain tokens first.
 
@@ -41,10 +43,13 @@ def confidence(
         rule: what certainty is, see `harness.decoders.board.certainty`.
         block_length: tokens of a block; 0 = the whole answer is one block.
         threshold, factor: see the module's first lines; 0 = not used, at most one of them.
+        block_cache: an approximation, see `harness.decoders.block_cache`; "off" computes every pass in full.
     """
-    check(rule, block_length, threshold, factor)
+    check(rule, block_length, threshold, factor, block_cache)
     board, step = Board(backbone, canvas, steps, rng), 0
     block_BT = board.place_BT // block_length if block_length else torch.zeros_like(board.place_BT)
+    if block_cache != "off":
+        board.block_cache = BlockCache(backbone, block_BT, block_cache)
     while (open_BT := board.open_BT).any():
         step += 1
         count_B = open_BT.any(1).long()
@@ -81,8 +86,12 @@ def accepted(score_BT: torch.Tensor, pool_BT: torch.Tensor, threshold: float, fa
     return pool_BT & (score_BT.double().exp() >= least_BT)
 
 
-def check(rule: str, block_length: int, threshold: float, factor: float) -> None:
+def check(rule: str, block_length: int, threshold: float, factor: float, block_cache: str = "off") -> None:
     """ValueError says which setting is wrong, and what would do."""
+    if block_cache not in BLOCK_CACHES:
+        raise ValueError(unknown("block_cache", block_cache, list(BLOCK_CACHES)))
+    if block_cache != "off" and block_length < 1:
+        raise ValueError(f"block_cache={block_cache} works block by block: give a block_length, as block_length=8.")
     if rule not in RULES:
         raise ValueError(unknown("confidence rule", rule, list(RULES)))
     if block_length < 0:

@@ -8,6 +8,7 @@ hidden tokens without a closing eos: the answer ends at the first eos that the n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,11 +16,15 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.lengths import top_lengths
 from harness.rows import ScoringError
+from harness.suites import BeamRule
 
 POLICIES = ("predicted", "oracle", "fixed", "eos")
-# Mean log-probability of a candidate's tokens: without bos and eos (Mask-Predict, DiffusionLLM), or over all of its row,
-# bos and eos counting with log-probability 0 (Instruct-XMLR's generator), which favours shorter candidates.
-BEAM_RULES = ("content_mean", "row_mean")
+# How the candidates of a length beam are ranked, higher is better:
+# content_mean: mean log-probability of the tokens when they were accepted (Mask-Predict, DiffusionLLM);
+# row_mean: the same over the whole row, bos and eos counting as 0 (Instruct-XMLR's generator): favours shorter ones;
+# with_length: sum of those log-probabilities + log p(length | prompt), nats (ours: the papers leave the length out);
+# scorer: log p(candidate | length, prompt) of the adapter's scoring engine + log p(length | prompt), nats; extra rows.
+BEAM_RULES: tuple[BeamRule, ...] = get_args(BeamRule)
 
 
 @torch.inference_mode()
@@ -37,18 +42,22 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
-def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[list[int]]:
-    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each row of a length head's logits, best first."""
+def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[dict[int, float]]:
+    """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each row of a length head's logits, best first,
+    each with its log-probability in nats.
+    """
     if not torch.isfinite(logits_BC).all():
         raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
     lengths, logprobs = top_lengths(logits_BC, beam, torch.tensor(list(limits), device=logits_BC.device))
     kept = [
-        [n for n, p in zip(row, ps, strict=True) if p > -torch.inf]
+        {n: p for n, p in zip(row, ps, strict=True) if p > -torch.inf}
         for row, ps in zip(lengths.tolist(), logprobs.tolist(), strict=True)
     ]
-    return [row or [1] for row in kept]
+    return [row or {1: 0.0} for row in kept]
 
 
-def beam_scores(rule: str, logprob_sum_B: torch.Tensor, length_B: torch.Tensor) -> torch.Tensor:
-    """What candidates of a length beam are ranked by, higher is better [B] (nats per token; see BEAM_RULES)."""
+def beam_scores(rule: str, logprob_sum_B: torch.Tensor, length_B: torch.Tensor, prior_B: torch.Tensor) -> torch.Tensor:
+    """What candidates of a length beam are ranked by [B]; prior_B: log p(length | prompt). For "scorer", the sum is its."""
+    if rule in ("with_length", "scorer"):
+        return logprob_sum_B + prior_B
     return logprob_sum_B / (length_B + (2 if rule == "row_mean" else 0)).clamp(min=1)

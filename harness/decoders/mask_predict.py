@@ -34,8 +34,10 @@ def mask_predict(
         if not hidden_BT.any():
             break
         board.write(hidden_BT, board.ask(hidden_BT, step))
+        if step == steps:
+            break
         count_B = masked_after(step, steps, board.length_B, "linear")
-        if floor_one and step < steps:
+        if floor_one:
             count_B = count_B.clamp(min=1).minimum(board.length_B)
         board.hide(lowest(board.logprob_BT, board.target_BT, count_B * hidden_BT.any(1)))
     return board.done()

@@ -1,7 +1,7 @@
 """Z-Bench (github.com/zhenbench/z-bench, 1.0): three sets of Chinese prompts, graded by our own rubric.
 
-Output, per set: `chinese_eval_<set>_new.csv` (all columns and rows of the input in their order; one new column of
-answers per model, before 参考回答 and 任务类型, which close the row) and `chinese_eval_<set>_scores.csv` (grades).
+Output, per set: `chinese_eval_<set>_new.csv` (answers, in the shape of harness/z_bench_table.py) and
+`chinese_eval_<set>_scores.csv` (grades).
 A grade is 1 to 5 by `rubrics.Z_BENCH`, with the reference where there is one; a grade of 4 or 5 counts as 正确 (right)
 where it is set beside the published right/wrong judgments of people.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.formats import csv_rows
 from harness.judges import trust
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Judged, counts, verdicts
@@ -22,8 +23,9 @@ from harness.judges.client import JudgeClient
 from harness.judges.endpoint import Ask, Reply
 from harness.judges.rubrics import Z_BENCH, Rubric
 from harness.judges.verdicts import read_rating
-from harness.mirror import DataError
+from harness.mirror import DataError, lines_of
 from harness.records import write_atomically
+from harness.z_bench_table import with_answers
 
 SETS = ("basic", "advanced", "domain")
 PROMPT, REFERENCE, KIND = "Prompt", "参考回答", "任务类型"
@@ -46,11 +48,7 @@ def load_sheet(name: str, path: Path) -> Sheet:
     Raises:
         DataError: another encoding, a missing column, or a row of another width.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} as UTF-8 CSV: {error}.") from error
-    table = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    table = [row for _, row in csv_rows(lines_of(path), path)]
     header = tuple(table[0]) if table else ()
     for column in (PROMPT, REFERENCE, KIND):
         if header.count(column) != 1:
@@ -70,15 +68,7 @@ def write_sheet(
         one.name: AnswerWriter(one, out / "answers.sqlite").answers(dialogues, [Writing(longest)] * len(dialogues))
         for one in contestants
     }
-    twice = [name for name in answers if name in sheet.header]
-    if twice:
-        raise DataError(f"{sheet.name}: a model is called '{twice[0]}' as a column of the input is; name it otherwise.")
-    before = [column for column in sheet.header if column not in (REFERENCE, KIND)]
-    header = [*before, *answers, REFERENCE, KIND]
-    rows = [
-        [{**row, **{name: texts[number] for name, texts in answers.items()}}[column] for column in header]
-        for number, row in enumerate(sheet.rows)
-    ]
+    header, *rows = with_answers([sheet.header, *([*row.values()] for row in sheet.rows)], answers)
     _write_csv(out / f"chinese_eval_{sheet.name}_new.csv", header, rows)
     return answers
 

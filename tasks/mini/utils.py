@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from harness.metrics import token_f1, words
 
 
 def exact(doc: dict, results: list[str]) -> dict[str, float]:
@@ -22,25 +22,12 @@ def describe(doc: dict, results: list[str]) -> dict[str, float]:
     return {"valid": float(valid), "adjacent_repeat": adjacent_repeat(answer)}
 
 
-def tokens(text: str) -> list[str]:
-    """Words between white space; each Chinese character is a word, as Chinese is written without spaces."""
-    spaced = "".join(f" {c} " if "\u4e00" <= c <= "\u9fff" else c for c in text)
-    return spaced.split()
-
-
-def token_f1(answer: str, target: str) -> float:
-    """Harmonic mean of precision and recall over the tokens as bags, in 0..1; higher is better."""
-    given, wanted = Counter(tokens(answer)), Counter(tokens(target))
-    shared = (given & wanted).total()
-    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
-
-
 def adjacent_repeat(answer: str) -> float:
     """Share of neighbouring token pairs that are the same token twice, in 0..1.
 
     The typical fault of tokens that were chosen in parallel, without seeing each other; lower is better. An
     answer of fewer than two tokens has no pair, hence no repetition.
     """
-    words = tokens(answer)
-    pairs = list(zip(words, words[1:], strict=False))
+    found = words(answer)
+    pairs = list(zip(found, found[1:], strict=False))
     return sum(left == right for left, right in pairs) / len(pairs) if pairs else 0.0

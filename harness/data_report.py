@@ -1,0 +1,128 @@
+"""What each task needs: `python -m harness data` lists sources and licences, and checks a mirror against checksums."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import mirror
+from harness.benchmarks import Benchmark
+from harness.catalogue import BENCHMARKS, REVISIONS
+from harness.data import in_mirror, mirror_folder
+from harness.mirror import DataError
+from harness.registration import tasks_known_here
+
+_BENCHMARK = re.compile(r"benchmark: (\w+)")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One file of a mirror: `ok` (the listed or official digest), `subset` (listed, but not the official file),
+    `unlisted` (no digest to hold it against), `changed` (another digest than listed) or `missing`."""
+
+    benchmark: str
+    path: str
+    state: str
+
+
+def files_of(spec: Benchmark) -> list[str]:
+    """All mirror files of a benchmark, each once."""
+    found = [
+        path
+        for subset in spec.subsets
+        for split in spec.splits
+        for path in (spec.mirror_file(subset, split), *spec.beside(subset, split))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def check_mirror(root: Path) -> Iterator[Check]:
+    """Every file that the catalogue knows, with its state in the mirror `root`."""
+    listed, official = mirror.manifest(root), mirror.official_files()
+    for name, spec in BENCHMARKS.items():
+        for path in files_of(spec):
+            yield Check(name, path, _state(root / path, listed.get(path), official.get(path)))
+
+
+def _state(path: Path, listed: str | None, official: mirror.OfficialFile | None) -> str:
+    if not path.is_file():
+        return "missing"
+    digest = mirror.digest(path)
+    if listed is not None and listed != digest:
+        return "changed"
+    if official is not None:
+        return "ok" if official.sha256 == digest else "subset" if listed else "changed"
+    return "ok" if listed else "unlisted"
+
+
+def tasks_by_benchmark() -> dict[str, list[str]]:
+    """{benchmark: the tasks whose YAML names it}."""
+    found: dict[str, list[str]] = {}
+    for task, path in tasks_known_here().items():
+        for benchmark in _BENCHMARK.findall(path.read_text(encoding="utf-8")):
+            found.setdefault(benchmark, []).append(task)
+    return found
+
+
+def sources_table() -> str:
+    """One block of lines per benchmark: tasks, licence, files on the hub and in the mirror, what is missing."""
+    root, tasks = mirror_folder(), tasks_by_benchmark()
+    where = "the hub (ANYORDER_DATA is not set)" if root is None else f"the mirror {root} (ANYORDER_DATA), nothing else"
+    lines = [f"documents come from {where}"]
+    for name, spec in BENCHMARKS.items():
+        first, split = spec.subsets[0], spec.splits[0]
+        lines += [
+            f"\n{spec.title}: {len(tasks.get(name, []))} tasks ({', '.join(tasks.get(name, ['none'])[:3])}, …)",
+            f"  licence  {spec.licence}",
+            f"  hub      {_hub_line(spec, first, split)}",
+            f"  mirror   {spec.mirror_file(first, split)}{_held_line(spec, root)}",
+        ]
+    return "\n".join(lines)
+
+
+def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
+    if spec.hub_file is None:
+        return "no copy that may be used: a mirror only"
+    repository, path = spec.hub_file(subset, split)
+    return f"{repository}@{(REVISIONS[repository] or 'COMMIT to be named (data_revisions)')[:40]}/{path}"
+
+
+def _held_line(spec: Benchmark, root: Path | None) -> str:
+    if root is None:
+        return ""
+    missing = [
+        f"{subset}/{split}" if len(spec.splits) > 1 else subset
+        for split in spec.splits
+        for subset in spec.subsets
+        if not in_mirror(spec, root, subset, split)
+    ]
+    total = len(spec.subsets) * len(spec.splits)
+    few = " ".join(missing[:6]) + (" …" if len(missing) > 6 else "")
+    return f"  holds {total - len(missing)} of {total}" + (f", without {few}" if missing else "")
+
+
+def check_report(root: Path) -> tuple[str, bool]:
+    """(the report, whether nothing is changed) of a mirror.
+
+    Raises:
+        DataError: `root` is no folder, or holds no file of any benchmark.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: name a mirror.")
+    checks = list(check_mirror(root))
+    states: dict[str, dict[str, list[str]]] = {name: {} for name in BENCHMARKS}
+    for check in checks:
+        states[check.benchmark].setdefault(check.state, []).append(check.path)
+    if all(set(found) == {"missing"} for found in states.values()):
+        raise DataError(f"{root} holds no file of any benchmark (such as {checks[0].path}).")
+    lines = []
+    for name, found in states.items():
+        counts = ", ".join(f"{len(found[state])} {state}" for state in ("ok", "subset", "unlisted", "changed", "missing") if state in found)  # fmt: skip
+        lines.append(f"{name:24} {counts}")
+    changed = [check.path for check in checks if check.state == "changed"]
+    lines += [
+        f"changed: {path} (not the bytes that MANIFEST.tsv or its authors list: copy it again)" for path in changed
+    ]
+    return "\n".join(lines), not changed

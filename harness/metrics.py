@@ -1,0 +1,196 @@
+"""Metrics of the task suite, one dictionary of numbers per document; YAML names them as `process_results`.
+
+Values are in 0..1 and higher is better, unless said otherwise. Corpus metrics (BLEU, chrF, TER) return pairs that
+`corpus_…` turn into one number per task.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+Document = dict[str, Any]
+
+# Scripts that are written without spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f"
+_CLUSTER = re.compile(rf"([{_UNSPACED}])")
+
+
+# -- choices
+
+
+def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    """xMTF's rank classification: the option with the largest sum of log-probabilities (the first of equals) is chosen.
+
+    acc_norm divides by the option's characters. acc_median, acc_mean, acc_max and acc_min carry (subset, prompt, value)
+    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing (promptsource files).
+    """
+    sums = [logprob for logprob, _ in results]
+    normed = [value / len(option) for value, option in zip(sums, doc["options"], strict=True)]
+    right = float(sums.index(max(sums)) == doc["gold"])
+    score = (doc["language"], doc["template"], right)
+    return {
+        "acc": right,
+        "acc_norm": float(normed.index(max(normed)) == doc["gold"]),
+        **dict.fromkeys(("acc_median", "acc_mean", "acc_max", "acc_min"), score),
+        "n_skipped": doc["n_skipped"],
+    }
+
+
+def multiple_choice(doc: Document, results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    """acc and acc_norm over all questions, acc_mean over subsets (subjects) of the mean over questions."""
+    scores = rank_classification(doc, results)
+    return {name: scores[name] for name in ("acc", "acc_norm", "acc_mean")}
+
+
+# -- answers
+
+
+def words(text: str) -> list[str]:
+    """Words between white space; each character of a script that is written without spaces is a word."""
+    return _CLUSTER.sub(r" \1 ", text).split()
+
+
+def normalized(text: str) -> str:
+    """Lower case, without punctuation of any script, single spaces (as MLQA's metric, without its article lists)."""
+    lowered = unicodedata.normalize("NFC", text).lower()
+    kept = "".join(" " if unicodedata.category(mark)[0] in "PS" else mark for mark in lowered)
+    return " ".join(kept.split())
+
+
+def token_f1(answer: str, target: str) -> float:
+    """Harmonic mean of precision and recall over the words as bags."""
+    given, wanted = Counter(words(answer)), Counter(words(target))
+    shared = (given & wanted).total()
+    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
+
+
+def lowered_match(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """DiffusionLLM's match: the whole answer, lower-cased, equals the target; nothing is extracted from it."""
+    right = float(results[0].strip().lower() == doc["targets"].strip().lower())
+    return {"exact_match": right, "exact_match_mean": (doc["subset"], "", right)}
+
+
+_PAPER_NUMBER = re.compile(r"\d+(?:,\d+)*")
+_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?")
+
+
+def last_number(text: str) -> float | None:
+    """The last number of a text, with sign and decimals, thousands separators removed; None without one."""
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "").replace("−", "-")) if found else None
+
+
+def last_integer(text: str) -> int | None:
+    """DiffusionLLM's rule: the last run of digits and commas; it reads '18.00' as 0 and ignores signs."""
+    found = _PAPER_NUMBER.findall(text)
+    return int(found[-1].replace(",", "")) if found else None
+
+
+def arithmetic(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """exact_match by the last number of the answer; exact_match_paper by DiffusionLLM's rule."""
+    wanted = last_number(doc["targets"])
+    right = float(last_number(results[0]) == wanted)
+    paper = float(last_integer(results[0]) == last_integer(doc["targets"]))
+    group = doc.get("subset") or doc["language"]
+    return {"exact_match": right, "exact_match_paper": paper, "exact_match_mean": (group, "", right)}
+
+
+def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """Best over the right answers: exact_match and f1 after normalisation, rouge_l; language_agreement with the answer."""
+    answer, targets = results[0].strip(), doc["answers"]
+    return {
+        "exact_match": max(float(normalized(answer) == normalized(target)) for target in targets),
+        "f1": max(token_f1(normalized(answer), normalized(target)) for target in targets),
+        "rouge_l": max(rouge(answer, target)["rouge_l"] for target in targets),
+        "language_agreement": float(language_of(answer) == language_of(doc["context"])),
+    }
+
+
+def language_of(text: str) -> str:
+    """The likeliest language of a text (py3langid), as an ISO 639-1 code; unreliable for a word or two."""
+    import py3langid
+
+    return str(py3langid.classify(text)[0])
+
+
+# -- summaries
+
+
+class UnicodeTokenizer:
+    """rouge-score's own tokenizer keeps a-z and 0-9 only, hence nothing of most languages; this keeps every word."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Lower-cased words without punctuation; see `words`."""
+        return words(normalized(text))
+
+
+@functools.cache
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=UnicodeTokenizer())
+
+
+def rouge(answer: str, target: str) -> dict[str, float]:
+    """ROUGE-1, -2 and -L F1 (rouge-score) over words of any script, without stemming."""
+    scores = _rouge_scorer().score(target, answer)
+    return {
+        "rouge_1": scores["rouge1"].fmeasure,
+        "rouge_2": scores["rouge2"].fmeasure,
+        "rouge_l": scores["rougeL"].fmeasure,
+    }
+
+
+def summary(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """rouge_1, rouge_2, rouge_l, and rouge_l_mean over subsets (languages)."""
+    scores = rouge(results[0], doc["summary"])
+    return {**scores, "rouge_l_mean": (doc["language"], "", scores["rouge_l"])}
+
+
+# -- translations: 0..100
+
+
+def translation(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """bleu, bleu_lower (both sides lower-cased, as DiffusionLLM reports it) and chrf of the whole task."""
+    pair = (results[0].strip(), doc["reference"].strip())
+    return dict.fromkeys(("bleu", "bleu_lower", "bleu_lower_intl", "chrf"), pair)
+
+
+def corpus_bleu(pairs: Sequence[tuple[str, str]], *, tokenize: str = "13a", lowercase: bool = False) -> float:
+    """sacreBLEU of (answer, reference) pairs, 0..100; its signature is `bleu_signature`."""
+    return _bleu(tokenize, lowercase).corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+
+
+def corpus_bleu_lower(pairs: Sequence[tuple[str, str]]) -> float:
+    """sacreBLEU on lower-cased text."""
+    return corpus_bleu(pairs, lowercase=True)
+
+
+def corpus_bleu_lower_intl(pairs: Sequence[tuple[str, str]]) -> float:
+    """sacreBLEU on lower-cased text with the `intl` tokenizer, DiffusionLLM's choice except for German to English."""
+    return corpus_bleu(pairs, tokenize="intl", lowercase=True)
+
+
+def corpus_chrf(pairs: Sequence[tuple[str, str]]) -> float:
+    """chrF2 of (answer, reference) pairs, 0..100."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    return CHRF().corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+
+
+def _bleu(tokenize: str, lowercase: bool) -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(tokenize=tokenize, lowercase=lowercase)
+
+
+def bleu_signature(*, tokenize: str = "13a", lowercase: bool = False) -> str:
+    """sacreBLEU's signature of the score above, with its version."""
+    scorer = _bleu(tokenize, lowercase)
+    scorer.corpus_score(["a"], [["a"]])
+    return str(scorer.get_signature())

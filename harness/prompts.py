@@ -1,0 +1,192 @@
+"""Prompts: a document under each of several templates → question, options, gold. Ours, or promptsource's. Torch-free.
+
+A task's YAML names its templates under `metadata: templates:`; `--metadata '{"prompts": …}'` chooses among them:
+
+    (nothing)             all of them
+    "NAME,NAME"           some of them
+    "promptsource:PATH"   the published wording: a templates.yaml, or the folder of all of promptsource's templates
+
+`convention` says how an option is attached (xMTF scores decoders and encoder-decoders differently), `contrast` asks
+what a score is worth: options shown in another order, or the question without its premise.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from harness.mirror import DataError, Document
+
+CONVENTIONS = {  # (before the option, after the option)
+    "decoder": (" ", ""),  # xMTF for BLOOM(Z): a space, no end-of-sequence token
+    "encoder_decoder": ("", "</s>"),  # xMTF for mT0: no space, the end-of-sequence token is scored
+    "plain": ("", ""),  # for chat templates, which bring their own delimiters
+}
+CONTRASTS = ("permuted", "ablated")
+HIDDEN = "(not shown)"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Template:
+    """One prompt. `ask` and each of `options` are Jinja; `gold` is the column with the index of the right option, or
+    Jinja that computes it.
+
+    In `ask`, `options` is the list of rendered options in the order in which they are shown. With `letters`, what is
+    scored is the letter of an option, A for the first one shown, not its text.
+    """
+
+    name: str
+    ask: str
+    options: tuple[str, ...]
+    gold: str
+    letters: bool = False
+
+    def options_of(self, document: Document) -> list[str]:
+        """The options in the order of the label, without white space around them."""
+        return [render(option, document).strip() for option in self.options]
+
+    def question_of(self, document: Document, shown: Sequence[str]) -> str:
+        """The question; `shown` are the options as the reader sees them."""
+        return render(self.ask, {**document, "options": list(shown)}).strip()
+
+    def gold_of(self, document: Document) -> int:
+        """Index of the right option."""
+        return int(document[self.gold] if self.gold in document else render(self.gold, document))
+
+
+def listed(options: Sequence[str], last: str = "or") -> str:
+    """'Yes, Maybe or No'."""
+    return f"{', '.join(options[:-1])} {last} {options[-1]}" if len(options) > 1 else options[0]
+
+
+@functools.cache
+def environment() -> SandboxedEnvironment:
+    """Jinja as our templates see it: a sandbox, undefined columns are errors, the filter `listed`."""
+    from jinja2 import StrictUndefined
+
+    made = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+    made.filters["listed"] = listed
+    return made
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(template: str) -> Any:
+    return environment().from_string(template)
+
+
+def render(template: str, document: Mapping[str, Any]) -> str:
+    """A template filled in; DataError naming template and fault."""
+    if "{" not in template:
+        return template
+    try:
+        return _compiled(template).render(**document)
+    except TemplateError as error:
+        raise DataError(f"the prompt {template[:60]!r} cannot be filled in: {error}.") from error
+
+
+def named_templates(templates: Mapping[str, Mapping[str, Any]], gold: str, chosen: str | None) -> list[Template]:
+    """Templates of a task's YAML, all of them or those in the comma-separated `chosen`.
+
+    Raises:
+        DataError: an unknown name (the nearest known one is given), or a template without `ask` or `options`.
+    """
+    from harness.suites import unknown
+
+    names = list(templates) if chosen is None else [name.strip() for name in chosen.split(",")]
+    made = []
+    for name in names:
+        if name not in templates:
+            raise DataError(unknown("prompt", name, list(templates)))
+        spec = templates[name]
+        if not {"ask", "options"} <= set(spec) <= {"ask", "options", "letters"}:
+            raise DataError(f"prompt '{name}': expected the keys ask and options, got {', '.join(spec) or 'none'}.")
+        made.append(Template(name, spec["ask"], tuple(spec["options"]), gold, bool(spec.get("letters"))))
+    return made
+
+
+def check_settings(convention: str, contrast: str | None) -> None:
+    """DataError for an unknown convention or contrast."""
+    from harness.suites import unknown
+
+    if convention not in CONVENTIONS:
+        raise DataError(unknown("convention", convention, list(CONVENTIONS)))
+    if contrast not in (None, *CONTRASTS):
+        raise DataError(unknown("contrast", str(contrast), list(CONTRASTS)))
+
+
+def prompted(
+    document: Document,
+    template: Any,
+    *,
+    convention: str = "decoder",
+    contrast: str | None = None,
+    hidden: Sequence[str] = (),
+) -> Document | None:
+    """The document with `template`, `inputs`, `choices` (option with convention), `options` and `gold`.
+
+    `permuted` shows and scores the options in another order, fixed by the document's id; `ablated` replaces the
+    columns `hidden`. None where the template renders to nothing (promptsource's conditional templates).
+    """
+    before, after = CONVENTIONS[convention]
+    seen = {**document, **dict.fromkeys(hidden, HIDDEN)} if contrast == "ablated" else document
+    options = template.options_of(document)
+    gold = template.gold_of(document)
+    if contrast == "permuted":
+        order = permutation(len(options), f"{document['id']}/{template.name}")
+        options, gold = [options[index] for index in order], order.index(gold)
+    question = template.question_of(seen, options)
+    if not question or not all(options):
+        return None
+    scored = [LETTERS[index] for index in range(len(options))] if template.letters else options
+    return {
+        **document,
+        "id": f"{document['id']}/{template.name}",
+        "template": template.name,
+        "inputs": question,
+        "options": scored,
+        "choices": [f"{before}{option}{after}" for option in scored],
+        "gold": gold,
+    }
+
+
+def permutation(count: int, key: str) -> list[int]:
+    """A rotation of range(count) other than the identity, drawn by `key`: every option moves, the same way always."""
+    if count < 2:
+        return list(range(count))
+    draw = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+    shift = 1 + draw % (count - 1)
+    return [(index + shift) % count for index in range(count)]
+
+
+def with_prompts(documents: Sequence[Document], templates: Sequence[Any], **settings: Any) -> list[Document]:
+    """Every document under every template, document by document; `n_skipped` is how many rendered to nothing.
+
+    Raises:
+        DataError: nothing at all was rendered.
+    """
+    made = [prompted(document, template, **settings) for document in documents for template in templates]
+    kept = [document for document in made if document is not None]
+    if not kept:
+        names = ", ".join(template.name for template in templates)
+        raise DataError(f"the prompts {names} render to nothing for all {len(documents)} documents.")
+    for document in kept:
+        document["n_skipped"] = len(made) - len(kept)
+    return kept
+
+
+def templates_for(
+    spec: Any, templates: Mapping[str, Any], gold: str, prompts: str | None, language: str, suffix: str
+) -> list[Any]:
+    """The templates that the setting `prompts` asks for (see the module's text)."""
+    from harness.promptsource import PREFIX, read_templates
+
+    if prompts is not None and prompts.startswith(PREFIX):
+        return read_templates(prompts.removeprefix(PREFIX), spec, list(templates), language, suffix)
+    return list(named_templates(templates, gold, prompts))

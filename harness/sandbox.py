@@ -1,0 +1,238 @@
+"""Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root, with limits.
+
+    walls      own namespaces of users, processes, network, IPC and host name; the root is read-only, homes and /run are
+               empty, /tmp is private and small; no capability; nothing of our environment is seen
+    processes  a system-call filter (seccomp) refuses new processes, so that there is no fork bomb and no child that
+               outlives its parent; threads are allowed
+    limits     processor time, memory, size of files, open files (rlimits); wall-clock time is bounded from outside
+
+Each of these ends a sample, never the run. `require` probes all this before anything is generated. Without bubblewrap,
+code runs only if the user passes lm-eval's own `--confirm_run_unsafe_code` (or sets HF_ALLOW_CODE_EVAL=1), then with
+the limits but without walls and filter.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+UNSAFE_FLAG = "--confirm_run_unsafe_code"
+EMPTY_FOLDERS = ("/root", "/home", "/run", "/var", "/mnt", "/media", "/srv")
+MEGABYTE = 1024 * 1024
+
+
+class SandboxError(RuntimeError):
+    """Code cannot be run safely here: the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one sample: wall-clock and processor seconds, mebibytes of memory, mebibytes of each file and of /tmp."""
+
+    seconds: float = 10.0
+    memory_mb: int = 1024
+    files_mb: int = 16
+
+
+DEFAULT = Limits()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a program: `passed`, `failed` (its own error), `timeout` or `killed` (by a limit); its last words."""
+
+    passed: bool
+    reason: str
+    detail: str = ""
+
+
+def run_program(program: str, limits: Limits = DEFAULT, *, walls: bool = True) -> Outcome:
+    """Run a Python program; it passes if it ends with status 0 and after its last statement.
+
+    The last is proved by a random word that a line of ours behind the program writes: `sys.exit(0)` is no pass.
+    """
+    word = os.urandom(16).hex()
+    reader, writer = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="anyorder-") as folder, open(reader, "rb") as proof:
+        script = Path(folder) / "program.py"
+        script.write_text(_script(program, limits, writer, word), encoding="utf-8", errors="surrogatepass")
+        with tempfile.TemporaryFile() as errors, _filter_file() as filters:
+            process = subprocess.Popen(
+                [*(_walls(script, filters.fileno(), limits) if walls else []), *_python(script, walls)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(writer, filters.fileno()),
+                start_new_session=True, cwd=folder, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+            )  # fmt: skip
+            os.close(writer)
+            status = _wait(process, limits.seconds)
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - 2000))
+            detail = errors.read().decode("utf-8", "replace").strip()
+        os.set_blocking(proof.fileno(), False)
+        return _outcome(status, (proof.read() or b"") == word.encode(), detail)
+
+
+def run_programs(programs: list[str], limits: Limits = DEFAULT, *, walls: bool = True) -> list[Outcome]:
+    """Outcomes of programs in order, as many side by side as there are processors."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda program: run_program(program, limits, walls=walls), programs))
+
+
+def _script(program: str, limits: Limits, writer: int, word: str) -> str:
+    """Limits that cannot be raised again, the program, the proof of its end."""
+    bounds = {
+        "RLIMIT_CPU": max(1, round(limits.seconds)),
+        "RLIMIT_AS": limits.memory_mb * MEGABYTE,
+        "RLIMIT_FSIZE": limits.files_mb * MEGABYTE,
+        "RLIMIT_NOFILE": 64,
+        "RLIMIT_CORE": 0,
+    }
+    head = f"import resource as _r\nfor _n, _v in {bounds!r}.items():\n    _r.setrlimit(getattr(_r, _n), (_v, _v))\n"
+    tail = f"\nimport os as _os\n_os.write({writer}, {word.encode()!r})\n"
+    return f"{head}del _r, _n, _v\n{program}\n{tail}"
+
+
+def _wait(process: subprocess.Popen, seconds: float) -> int | None:
+    """The exit status, or None after `seconds`; either way nothing of the session is left."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the whole session has ended already
+        process.wait()
+
+
+def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
+    if status is None:
+        return Outcome(False, "timeout", detail)
+    if status == 0:
+        return Outcome(True, "passed") if ended else Outcome(False, "failed", "it ended before its last line")
+    return Outcome(False, "killed" if status < 0 or status > 128 else "failed", detail)
+
+
+def _python(script: Path, walls: bool) -> list[str]:
+    """The interpreter without site packages and environment."""
+    return [str(Path(sys.executable).resolve()), "-I", "-S", "-B", "/tmp/program.py" if walls else str(script)]
+
+
+def _walls(script: Path, filters: int, limits: Limits) -> list[str]:
+    """bubblewrap's command line; the interpreter stays visible where it lives below an emptied folder."""
+    empty = [folder for folder in (*EMPTY_FOLDERS, "/tmp") if Path(folder).is_dir()]
+    interpreter = str(Path(sys.base_prefix).resolve())
+    walls = [
+        shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
+        "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
+        "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+    ]  # fmt: skip
+    for folder in empty:
+        walls += ["--size", str(limits.files_mb * MEGABYTE), "--tmpfs", folder]
+    if any(interpreter.startswith(f"{folder}/") for folder in empty):
+        walls += ["--ro-bind", interpreter, interpreter]
+    walls += ["--ro-bind", str(script), "/tmp/program.py"]
+    for folder in empty:
+        walls += ["--remount-ro", folder] if folder != "/tmp" else []
+    return [*walls, "--remount-ro", "/dev", "--chdir", "/tmp", "--seccomp", str(filters), "--"]
+
+
+# -- the filter: no new processes
+
+
+def process_filter() -> bytes:
+    """A seccomp program for x86-64 and AArch64: fork, vfork and clone of a process fail with EPERM, clone3 with ENOSYS
+    (so that libc falls back to clone, whose flags can be read); clone of a thread and all else is allowed."""
+    load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, kill, refuse, unknown = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
+    thread, number, machine, first_argument = 0x00010000, 0, 4, 16
+    code = [
+        (load, 0, 0, machine),
+        (equal, 1, 0, 0xC000003E),  # x86-64 …
+        (equal, 7, 12, 0xC00000B7),  # … or AArch64, or nothing
+        (load, 0, 0, number),
+        (at_least, 10, 0, 0x40000000),  # x32's numbers
+        (equal, 10, 0, 57),  # fork
+        (equal, 9, 0, 58),  # vfork
+        (equal, 9, 0, 435),  # clone3
+        (equal, 4, 0, 56),  # clone
+        (end, 0, 0, allow),
+        (load, 0, 0, number),
+        (equal, 5, 0, 435),
+        (equal, 0, 5, 220),  # clone on AArch64
+        (load, 0, 0, first_argument),
+        (any_bit, 3, 1, thread),
+        (end, 0, 0, kill),
+        (end, 0, 0, refuse),
+        (end, 0, 0, unknown),
+        (end, 0, 0, allow),
+    ]
+    return b"".join(struct.pack("<HBBI", *line) for line in code)
+
+
+def _filter_file() -> IO[bytes]:
+    """The filter as an open file at its start, for bubblewrap to read."""
+    file = tempfile.TemporaryFile()
+    file.write(process_filter())
+    file.flush()
+    file.seek(0)
+    return file
+
+
+# -- before anything is generated
+
+_PROBE = """
+import os, socket, sys
+assert os.listdir("/tmp") == ["program.py"], "/tmp is shared"
+for attempt in (lambda: open("/anyorder-probe", "w"), os.fork, lambda: socket.create_connection(("192.0.2.1", 9), 1)):
+    try:
+        attempt()
+    except OSError:
+        continue
+    sys.exit("a wall is missing")
+"""
+
+
+@functools.cache
+def problem() -> str:
+    """Why there is no sandbox here; empty if there is one. Tried once, by a program that runs against its walls."""
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return f"the sandbox needs Linux on x86-64 or AArch64, this is {platform.system()} on {platform.machine()}"
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed (the program bwrap; Debian and Fedora call the package bubblewrap)"
+    outcome = run_program(_PROBE)
+    if outcome.passed:
+        return ""
+    return (
+        f"bubblewrap does not work here ({outcome.reason}: {' '.join(outcome.detail.split())[-200:] or 'no message'})"
+    )
+
+
+def unsafe_allowed() -> bool:
+    """Whether the user has passed lm-eval's own flag for running code without a sandbox."""
+    return UNSAFE_FLAG in sys.argv or os.environ.get("HF_ALLOW_CODE_EVAL") == "1"
+
+
+def require() -> bool:
+    """Whether there are walls; to be called before anything is generated.
+
+    Raises:
+        SandboxError: no sandbox, and the user has not allowed code to run without one.
+    """
+    missing = problem()
+    if missing and not unsafe_allowed():
+        raise SandboxError(
+            f"model-written code is run only in a sandbox, and {missing}. Install it, or pass {UNSAFE_FLAG} "
+            "(HF_ALLOW_CODE_EVAL=1) to run the code as yourself."
+        )
+    return not missing

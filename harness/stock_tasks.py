@@ -1,0 +1,47 @@
+"""lm-eval's own tasks under a name and with settings of ours: `class: !function harness.stock_tasks.StockTask`.
+
+The YAML says which of lm-eval's files it starts from (`stock: piqa/piqa.yaml`, below lm_eval/tasks) and what differs.
+Such a task reads lm-eval's own source on the hub, at the commit `dataset_kwargs: {revision: …}` if the YAML names one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lm_eval.tasks
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from harness.data import mirror_folder
+from harness.mirror import DataError
+
+STRUCTURE = ("tag", "group", "class", "stock", "task_list")
+
+
+def stock_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of lm-eval's file that `stock` names (none: nothing), with every other key of `config` over it.
+
+    Raises:
+        DataError: lm-eval has no such file.
+    """
+    base: dict[str, Any] = {}
+    if "stock" in config:
+        path = Path(lm_eval.tasks.__file__).parent / config["stock"]
+        if not path.is_file():
+            raise DataError(f"{config['task']}: this lm-eval has no tasks/{config['stock']}; 0.4.13 has it.")
+        base = load_yaml(path, resolve_func=True)
+    merged = {**base, **config}
+    return {key: value for key, value in merged.items() if key not in STRUCTURE}
+
+
+class StockTask(ConfigurableTask):
+    """One of lm-eval's tasks with another name, number of examples or list of metrics."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        if mirror_folder() is not None:
+            raise DataError(
+                f"{config['task']} is lm-eval's own task and reads lm-eval's own source on the hub; a mirror has no "
+                "files for it. Unset ANYORDER_DATA for this task."
+            )
+        super().__init__(config=stock_config(config))

@@ -1,0 +1,153 @@
+"""im_benchmarks: lm-eval's own tasks with the paper's shots and metrics, and the paper's means."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from typing import Any
+
+import datasets
+import pytest
+from shared_files import PUBLISHED, needs_real
+from task_code import task_utils
+
+from harness import registration
+from harness.im_benchmarks import GROUPS, group_means, overall, part_scores
+from harness.mirror import DataError
+from harness.stock_tasks import stock_config
+
+PARTS = [part for parts in GROUPS.values() for part in parts]
+SHOTS = {
+    "im_piqa": 10,
+    "im_hellaswag": 10,
+    "im_winogrande": 5,
+    "im_arc_easy": 25,
+    "im_arc_challenge": 25,
+    "im_gsm8k_cot": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def configs() -> dict[str, dict[str, Any]]:
+    """The merged configuration of every task of ours that starts from one of lm-eval's."""
+    manager = registration.task_manager(["mini_nli"])
+    ours = {name: manager.task_index[name].cfg for name in manager.all_subtasks if name.startswith("im_")}
+    return {name: stock_config(config) for name, config in ours.items()}
+
+
+def test_eighteen_benchmarks_in_six_groups(configs):
+    assert len(PARTS) == 17 and len(GROUPS) == 6  # what the released script averages; the paper speaks of 18
+    assert set(configs) == {task for part in PARTS for task in part.tasks if task.startswith("im_")}
+    groups = registration.task_manager(["mini_nli"]).task_index
+    for name, parts in GROUPS.items():
+        assert groups[f"im_{name}"].cfg["task"] == [task for part in parts for task in part.tasks]
+
+
+def test_shots_and_metrics_are_the_paper_s(configs):
+    for part in PARTS:
+        for task in part.tasks:
+            if task in configs:
+                names = {metric["metric"] for metric in configs[task]["metric_list"]}
+                assert part.metric.split(",")[0] in names, task
+                assert configs[task]["num_fewshot"] == SHOTS.get(task, 0) and configs[task]["task"] == task
+    assert {entry["name"] for entry in configs["im_gsm8k_cot"]["filter_list"]} >= {"strict-match"}
+
+
+def test_a_stock_task_runs_on_rows_of_its_source(monkeypatch):
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    rows = [{"goal": f"g{n}", "sol1": "this", "sol2": "that", "label": n % 2} for n in range(14)]
+    table = datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split in ("train", "validation")})
+    monkeypatch.setattr(datasets, "load_dataset", lambda **arguments: table)
+    task = registration.task_manager(["im_piqa"]).load(["im_piqa"])["tasks"]["im_piqa"]
+    task.set_fewshot_seed(0)
+    assert task.config.num_fewshot == 10 and task.doc_to_choice(rows[0]) == ["this", "that"]
+    assert task.fewshot_context(rows[0], 10).count("Question: ") == 11
+
+
+def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="im_piqa is lm-eval's own task.*Unset ANYORDER_DATA"):
+        registration.task_manager(["im_piqa"]).load(["im_piqa"])
+    with pytest.raises(DataError, match="this lm-eval has no tasks/none.yaml"):
+        stock_config({"task": "im_x", "stock": "none.yaml"})
+
+
+# -- CoQA
+
+TALK = {
+    "story": "Ann has a red boat.",
+    "questions": {"input_text": ["Who has it?", "What colour is the boat?"]},
+    "answers": {"input_text": ["Ann", "red"]},
+    "additional_answers": {"0": {"input_text": ["Ann", "Red"]}, "1": {"input_text": ["Ann", "a deep red"]}},
+}
+
+
+def test_coqa_s_prompt_and_answers():
+    utils = task_utils("im_benchmarks")
+    expected = "Ann has a red boat.\n\nQ: Who has it?\n\nA: Ann\n\nQ: What colour is the boat?\n\nA:"
+    assert utils.conversation(TALK) == expected and utils.answers(TALK) == ["red", "a deep red"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "em", "f1"),
+    [
+        ("The red!", 0.5, (2 / 3 + 1) / 2),  # without "red": F1 with "deep red" 2·1/(1+2); without "deep red": 1
+        ("deep red\nQ: x", 0.5, (1 + 2 / 3) / 2),
+        ("blue", 0.0, 0.0),
+    ],
+)
+def test_coqa_s_scores(answer, em, f1):
+    scores = task_utils("im_benchmarks").answered(TALK, [answer])
+    assert scores == {"em": em, "f1": pytest.approx(f1)}
+
+
+def test_coqa_with_one_annotator():
+    alone = {**TALK, "additional_answers": {}}
+    assert task_utils("im_benchmarks").answered(alone, ["red"]) == {"em": 1.0, "f1": 1.0}
+
+
+# -- the means
+
+
+def results(value: float = 0.5, **more: float) -> dict[str, dict[str, float]]:
+    made = {task: {part.metric: value} for part in PARTS for task in part.tasks}
+    for task in next(part for part in PARTS if part.name == "translation").tasks:
+        made[task] = {"ter,none": 80.0, "bleu,none": 30.0, "chrf,none": 55.0}
+    return made
+
+
+def test_means_of_tags_of_groups_and_of_all():
+    given = results()
+    given["im_arc_easy"]["acc_norm,none"] = 0.9  # ai2_arc becomes 70
+    parts = part_scores(given)
+    assert parts["commonsense_reasoning"] == {"wsc273": 50, "winogrande": 50, "ai2_arc": pytest.approx(70), "coqa": 50}
+    means = group_means(parts)
+    assert means["commonsense_reasoning"] == pytest.approx(55) and means["multilinguality"] == (50 + 80) / 2
+    assert overall(means) == pytest.approx((50 + 65 + 55 + 50 + 50 + 50) / 6)
+
+
+def test_translation_as_published_and_corrected():
+    assert group_means(part_scores(results(), "ter"))["multilinguality"] == 65  # worse translation, better score
+    assert group_means(part_scores(results(), "bleu"))["multilinguality"] == 40
+    assert group_means(part_scores(results(), "chrf"))["multilinguality"] == 52.5
+    with pytest.raises(ValueError, match="ter .as published., bleu or chrf, got 'BLEU'"):
+        part_scores(results(), "BLEU")
+
+
+def test_a_missing_result_is_no_zero():
+    given = results()
+    del given["im_coqa"], given["im_piqa"]["acc_norm,none"]
+    with pytest.raises(KeyError, match=r"im_piqa \(acc_norm,none\), im_coqa \(f1,none\)"):
+        part_scores(given)
+
+
+@needs_real
+def test_the_published_overall_scores_are_means_of_the_published_groups():
+    table: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    with open(PUBLISHED / "instruction_modelling.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == "category_mean_pct" and row["source"].endswith("Table 1"):
+                table[row["system"], row["model"], row["subset"]][row["task"]] = float(row["value"])
+    rows = [dict(scores) for scores in table.values() if len(scores) == 7]
+    off = [overall({k: v for k, v in row.items() if not k.startswith("Mean")}) - row["Mean of 6 categories (18 NLP tasks)"] for row in rows]  # fmt: skip
+    assert len(rows) == 23 and max(map(abs, off)) < 0.0101

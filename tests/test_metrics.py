@@ -1,0 +1,181 @@
+"""Metrics against hand-made values and against sacrebleu and rouge-score."""
+
+from __future__ import annotations
+
+import pytest
+import sacrebleu
+import yaml
+from rouge_score.rouge_scorer import RougeScorer
+from task_code import TASKS, task_utils
+
+from harness import metrics
+
+
+def test_rank_classification_sums_and_takes_the_first_of_equals():
+    doc = {"options": ["aa", "b"], "gold": 0, "language": "sw", "template": "t", "n_skipped": 3}
+    scores = metrics.rank_classification(doc, [(-2.0, False), (-1.5, False)])
+    assert scores["acc"] == 0.0 and scores["acc_norm"] == 1.0  # -2/2 > -1.5/1
+    assert scores["acc_median"] == scores["acc_max"] == ("sw", "t", 0.0) and scores["n_skipped"] == 3
+    assert metrics.rank_classification(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("So it is 18.", 18.0),
+        ("1,234 or 5,678", 5678.0),
+        ("costs 18.00 dollars", 18.0),
+        ("from 7 to -3", -3.0),
+        ("# # # 42", 42.0),
+        ("١٨", 18.0),
+        ("none", None),
+    ],
+)
+def test_last_number(text, expected):
+    assert metrics.last_number(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("18.00", 0), ("-3", 3), ("1,234", 1234), ("a 5 b 6", 6), ("", None)])
+def test_the_paper_s_last_integer(text, expected):
+    assert metrics.last_integer(text) == expected
+
+
+def test_arithmetic_by_both_rules():
+    scores = metrics.arithmetic({"targets": "# # 18", "subset": "de"}, ["That makes 18.00"])
+    assert scores == {"exact_match": 1.0, "exact_match_paper": 0.0, "exact_match_mean": ("de", "", 1.0)}
+    assert metrics.arithmetic({"targets": "18", "language": "de"}, ["none"])["exact_match"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The  Cat, sat!", "the cat sat"),
+        ("«Привет», — сказал он.", "привет сказал он"),
+        ("ما هذا؟", "ما هذا"),
+        ("你好。", "你好"),
+        ("หิมะ!", "หิมะ"),
+    ],
+)
+def test_normalized_in_any_script(text, expected):
+    assert metrics.normalized(text) == expected
+
+
+def test_words_of_scripts_without_spaces():
+    assert metrics.words("我看猫 and ねこ") == ["我", "看", "猫", "and", "ね", "こ"]
+    assert metrics.words("кот  спит") == ["кот", "спит"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "score"),
+    [
+        ("a b c", "a b c", 1.0),
+        ("c b a", "a b c", 1.0),  # a bag: order does not count
+        ("a a", "a b", 0.5),  # the second a is not in the target: precision 1/2, recall 1/2
+        ("a", "a b c", 0.5),  # precision 1, recall 1/3
+        ("", "a", 0.0),
+        ("x", "a", 0.0),
+        ("我看猫", "我看狗", 2 / 3),
+    ],
+)
+def test_token_f1(answer, target, score):
+    assert metrics.token_f1(answer, target) == pytest.approx(score)
+
+
+def test_extractive_takes_the_best_answer():
+    doc = {"context": "The old mill stands in the valley near the river.", "answers": ["the valley", "in the valley"]}
+    scores = metrics.extractive(doc, ["In the valley."])
+    assert scores["exact_match"] == scores["f1"] == scores["rouge_l"] == 1.0
+    half = metrics.extractive(doc, ["valley near"])
+    assert half["exact_match"] == 0.0 and half["f1"] == 0.5
+
+
+def test_language_agreement():
+    assert metrics.language_of("Der alte Mann ging langsam über die Brücke nach Hause.") == "de"
+    assert metrics.language_of("Президент России подписал новый закон о налогах.") == "ru"
+
+
+PAIRS = [("the cat is on the mat", "the cat sat on the mat"), ("a dog barks", "one dog barks loudly")]
+
+
+def test_rouge_is_rouge_score_s_on_english():
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for answer, target in PAIRS:
+        expected = theirs.score(target, answer)
+        ours = metrics.rouge(answer, target)
+        assert ours["rouge_1"] == expected["rouge1"].fmeasure and ours["rouge_2"] == expected["rouge2"].fmeasure
+        assert ours["rouge_l"] == expected["rougeL"].fmeasure
+
+
+def test_rouge_sees_other_scripts():
+    assert RougeScorer(["rougeL"]).score("кот спит", "кот спит")["rougeL"].fmeasure == 0.0  # rouge-score's own
+    assert metrics.rouge("кот спит", "кот спит")["rouge_l"] == 1.0
+    assert metrics.rouge("我看猫", "我看狗")["rouge_1"] == pytest.approx(2 / 3)
+
+
+TRANSLATIONS = [
+    ("The Cat sat on the mat today.", "The cat sat on the mat today."),
+    ("Ein Haus am See!", "Ein Haus am See!"),
+]
+
+
+def test_bleu_and_chrf_are_sacrebleu_s():
+    answers, references = [a for a, _ in TRANSLATIONS], [[b for _, b in TRANSLATIONS]]
+    assert metrics.corpus_bleu(TRANSLATIONS) == sacrebleu.corpus_bleu(answers, references).score
+    lower = sacrebleu.corpus_bleu(answers, references, lowercase=True).score
+    assert metrics.corpus_bleu_lower(TRANSLATIONS) == lower == pytest.approx(100.0)
+    intl = sacrebleu.corpus_bleu(answers, references, lowercase=True, tokenize="intl").score
+    assert metrics.corpus_bleu_lower_intl(TRANSLATIONS) == intl
+    assert metrics.corpus_chrf(TRANSLATIONS) == sacrebleu.corpus_chrf(answers, references).score
+
+
+def test_the_signatures_in_the_yaml_are_sacrebleu_s():
+    stated = yaml.safe_load((TASKS / "wmt14/_wmt14.yaml").read_text().replace("!function", ""))["metadata"][
+        "signatures"
+    ]
+    settings = {
+        "bleu": {},
+        "bleu_lower": {"lowercase": True},
+        "bleu_lower_intl": {"lowercase": True, "tokenize": "intl"},
+    }
+    for name, arguments in settings.items():
+        assert metrics.bleu_signature(**arguments).rsplit("|version", 1)[0] == stated[name]
+
+
+# -- code beside the YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("We see it. So the answer is (B).", "(B)"),
+        ("the answer is (A). No, the answer is (C)", "(C)"),
+        (" (D) ", "(D)"),
+        ("False.", "False"),
+        ("So the answer is ] ].", "] ]"),
+    ],
+)
+def test_bbh_answers(text, answer):
+    assert task_utils("bbh").answer_of(text) == answer
+
+
+def test_bbh_match():
+    doc = {"target": "(B)", "task": "snarks"}
+    expected = {"exact_match": 1.0, "exact_match_mean": ("snarks", "", 1.0)}
+    assert task_utils("bbh").match(doc, ["So the answer is (B)."]) == expected
+
+
+def test_diffusionllm_answers_are_lower_cased():
+    assert metrics.lowered_match({"targets": "B", "subset": "law"}, [" b\n"])["exact_match"] == 1.0
+    assert metrics.lowered_match({"targets": "B", "subset": "law"}, ["B."])["exact_match"] == 0.0
+
+
+def test_humaneval_counts_what_the_number_of_answers_allows():
+    utils = task_utils("humaneval")
+    assert set(utils.passed({"task_id": "x", "samples": 1}, ["passed"])) == {"pass@1", "timeout"}
+    many = utils.passed({"task_id": "x", "samples": 100}, ["timeout"])
+    assert many == {**dict.fromkeys(("pass@1", "pass@10", "pass@100"), ("x", 0.0)), "timeout": 1.0}
+
+
+def test_z_bench_counts_answers_only():
+    assert task_utils("z_bench").answered({}, [" 好的 "]) == {"answered": 1.0, "characters": 2.0}
+    assert task_utils("z_bench").answered({}, [""]) == {"answered": 0.0, "characters": 0.0}

@@ -1,0 +1,214 @@
+"""Prompts: ours and promptsource's, conventions, contrast; what renders to nothing is skipped and counted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from shared_files import REAL, needs_real
+from small_files import XCOPA_ROWS, XNLI_LINES, write_file, write_manifest
+
+from harness import data
+from harness.mirror import DataError
+from harness.prompts import Template, listed, permutation, prompted
+from harness.promptsource import PublishedTemplate
+
+OURS = {"short": {"ask": "{{premise}} {{options | listed}}?", "options": ["Yes", "Maybe", "No"]}}
+DOC = {"id": "d/0", "premise": "It rains.", "label": 1, "choices": ["one", "two", "three", "four"]}
+
+
+def template(**changes: Any) -> Template:
+    spec = {"name": "t", "ask": OURS["short"]["ask"], "options": ("Yes", "Maybe", "No"), "gold": "label"}
+    return Template(**{**spec, **changes})
+
+
+def test_a_document_under_a_prompt():
+    made = prompted(DOC, template())
+    assert made is not None
+    assert made["inputs"] == "It rains. Yes, Maybe or No?" and made["gold"] == 1
+    assert made["choices"] == [" Yes", " Maybe", " No"] and made["options"] == ["Yes", "Maybe", "No"]
+    assert made["id"] == "d/0/t" and made["template"] == "t" and made["premise"] == "It rains."
+
+
+def test_permuted_options_are_shown_and_scored_in_another_order():
+    seen = set()
+    for number in range(40):
+        made = prompted({**DOC, "id": f"d/{number}"}, template(), contrast="permuted")
+        assert made is not None
+        assert made["inputs"] == f"It rains. {listed(made['options'])}?"
+        assert made["options"][made["gold"]] == "Maybe" and made["choices"] == [f" {one}" for one in made["options"]]
+        seen.add(tuple(made["options"]))
+    assert seen == {("Maybe", "No", "Yes"), ("No", "Yes", "Maybe")}  # every option moves
+    again = prompted(DOC, template(), contrast="permuted")
+    assert again == prompted(DOC, template(), contrast="permuted")
+
+
+def test_a_permutation_moves_everything_and_depends_on_its_key_only():
+    for count in range(2, 8):
+        for key in "abcdef":
+            order = permutation(count, key)
+            assert sorted(order) == list(range(count)) and all(order[i] != i for i in range(count))
+            assert order == permutation(count, key)
+    assert permutation(1, "a") == [0]
+
+
+def test_letters_name_what_is_shown():
+    texts = ("{{choices[0]}}", "{{choices[1]}}", "{{choices[2]}}", "{{choices[3]}}")
+    ask = "{% for option in options %}{{'ABCD'[loop.index0]}}. {{option}} {% endfor %}"
+    made = prompted(DOC, template(ask=ask, options=texts, letters=True))
+    assert (
+        made is not None
+        and made["inputs"] == "A. one B. two C. three D. four"
+        and made["choices"][made["gold"]] == " B"
+    )
+    moved = prompted(DOC, template(ask=ask, options=texts, letters=True), contrast="permuted")
+    assert moved is not None and moved["choices"] == [" A", " B", " C", " D"]
+    assert f"{moved['choices'][moved['gold']].strip()}. two" in moved["inputs"]
+
+
+def test_ablation_hides_the_input_and_nothing_else():
+    made = prompted(DOC, template(), contrast="ablated", hidden=("premise",))
+    assert made is not None and made["inputs"] == "(not shown) Yes, Maybe or No?"
+    assert made["premise"] == "It rains." and made["gold"] == 1
+
+
+def test_a_template_that_cannot_be_filled_in_is_named():
+    with pytest.raises(DataError, match="'{{premis}}' cannot be filled in: 'premis' is undefined"):
+        prompted(DOC, template(ask="{{premis}}"))
+    with pytest.raises(DataError, match="expected the keys ask and options, got ask"):
+        load(templates={"x": {"ask": "a"}})
+
+
+# -- promptsource
+
+
+def load(**settings: Any) -> list[Any]:
+    return list(data.load(benchmark="xnli", subset="en", split="validation", **settings)["validation"])
+
+
+@pytest.fixture(autouse=True)
+def mirror(tmp_path, monkeypatch):
+    write_file(tmp_path, "xnli/dev-en.tsv", XNLI_LINES)
+    write_file(tmp_path, "xcopa/en/val-en.jsonl", [json.dumps(row) for row in XCOPA_ROWS])
+    write_manifest(tmp_path)
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    return tmp_path
+
+
+def published(name: str, jinja: str, choices: str | None = "Yes ||| Maybe ||| No") -> str:
+    lines = [f"  {name}: !Template", f"    name: {name}", f"    jinja: {json.dumps(jinja)}"]
+    lines += [
+        f"    answer_choices: {json.dumps(choices)}",
+        "    metadata: !TemplateMetadata",
+        "      original_task: true",
+    ]
+    return "\n".join(lines)
+
+
+def promptsource_file(folder, *entries: str, name: str = "templates.yaml"):
+    return write_file(folder, name, ["dataset: xnli", "subset: en", "templates:", *entries])
+
+
+def test_a_published_template(mirror):
+    path = promptsource_file(
+        mirror, published("short", "{{premise}} Is it so that {{hypothesis}} ||| {{answer_choices[label]}}")
+    )
+    documents = load(templates=OURS, prompts=f"promptsource:{path}")
+    assert documents[2]["inputs"] == "The cat sleeps. Is it so that The cat is running."
+    assert [d["gold"] for d in documents] == [0, 1, 2] and documents[0]["choices"] == [" Yes", " Maybe", " No"]
+    assert {d["n_skipped"] for d in documents} == {0}
+
+
+def test_what_renders_to_nothing_is_skipped_and_counted(mirror):
+    only = "{% if label == 1 %}{{premise}} ||| {{answer_choices[label]}}{% endif %}"
+    path = promptsource_file(mirror, published("short", only))
+    documents = load(templates=OURS, prompts=f"promptsource:{path}")
+    assert [d["label"] for d in documents] == [1] and documents[0]["n_skipped"] == 2
+    path = promptsource_file(mirror, published("short", "{% if label == 7 %}a ||| b{% endif %}"), name="never.yaml")
+    with pytest.raises(DataError, match="the prompts short render to nothing for all 3 documents"):
+        load(templates=OURS, prompts=f"promptsource:{path}")
+
+
+def test_rendering_as_promptsource_does():
+    long = PublishedTemplate("t", "{{a}} ||| {{b}}", "x ||| {{b}}")
+    document = {"a": "1 ||| 2" + "y" * 3000, "b": " z ", "id": "d"}
+    made = prompted(document, long)
+    assert made is not None
+    assert made["inputs"] == ("1 ||| 2" + "y" * 3000)[:2048] and made["options"] == ["x", "z"] and made["gold"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("templates: [1", "is not a promptsource file"),
+        ("dataset: a", "is not a promptsource file"),
+        ("templates:\n  a: !!python/object/apply:os.system ['true']", "is not a promptsource file"),
+        ("templates:\n  a: !Template\n    name: x\n    answer_choices: a", "template 'x' has no jinja text"),
+    ],
+)
+def test_a_damaged_file_is_named(mirror, text, message):
+    path = write_file(mirror, "bad.yaml", text.split("\n"))
+    with pytest.raises(DataError, match=message):
+        load(templates=OURS, prompts=f"promptsource:{path}")
+
+
+def test_missing_names_and_wrong_targets(mirror):
+    path = promptsource_file(mirror, published("other_frht", "{{premise}} ||| {{answer_choices[label]}}"))
+    with pytest.raises(DataError, match="has no template 'short'; it has other_frht.*prompts_suffix"):
+        load(templates=OURS, prompts=f"promptsource:{path}")
+    assert len(load(templates={"other": {}}, prompts=f"promptsource:{path}", prompts_suffix="_frht")) == 3
+    path = promptsource_file(mirror, published("short", "{{premise}} ||| Perhaps"), name="wrong.yaml")
+    with pytest.raises(DataError, match="template 'short': target 'Perhaps' is none of"):
+        load(templates=OURS, prompts=f"promptsource:{path}")
+    with pytest.raises(DataError, match="cannot read the promptsource file .*none.yaml"):
+        load(templates=OURS, prompts=f"promptsource:{mirror / 'none.yaml'}")
+
+
+PUBLISHED_NAMES = {
+    "xnli": [
+        "GPT-3 style",
+        "can we infer",
+        "justified in saying",
+        "guaranteed/possible/impossible",
+        "MNLI crowdsource",
+    ],
+    "xcopa": [
+        "best_option",
+        "C1 or C2? premise, so/because…",
+        "i_am_hesitating",
+        "cause_effect",
+        "plausible_alternatives",
+    ],
+    "xwinograd": ["underscore refer to", "Replace", "stand for", "does underscore refer to", "True or False"],
+}
+
+
+@needs_real
+@pytest.mark.parametrize(("benchmark", "language", "suffix"), [("xnli", "en", ""), ("xnli", "fr", "_frht"), ("xnli", "zh", "_zhmt"),
+    ("xcopa", "en", ""), ("xcopa", "zh", "_zhht"), ("xwinograd", "en", ""), ("xwinograd", "zh", "_zhht")])  # fmt: skip
+def test_the_real_files_of_the_five_prompts(monkeypatch, benchmark, language, suffix):
+    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
+    gold = {"xwinograd": "{{answer | int - 1}}"}.get(benchmark, "label")
+    split = "test" if benchmark == "xwinograd" else "validation"
+    subset = "fr" if benchmark == "xwinograd" else "zh"
+    names = dict.fromkeys(PUBLISHED_NAMES[benchmark], {})
+    settings: Any = {
+        "prompts": f"promptsource:{REAL / 'promptsource'}",
+        "prompts_language": language,
+        "prompts_suffix": suffix,
+    }
+    rows: Any = data.load(benchmark=benchmark, subset=subset, split=split, templates=names, gold=gold, **settings)[
+        split
+    ]
+    plain = data.load(benchmark=benchmark, subset=subset, split=split)[split]
+    assert rows.num_rows == 5 * plain.num_rows and set(rows["n_skipped"]) == {0}
+    own = prompted_gold(benchmark)
+    assert all(row["gold"] == own(row) for row in rows)
+
+
+def prompted_gold(benchmark: str):
+    """The right option's index from the document's own columns: the published templates must agree with it."""
+    if benchmark == "xwinograd":
+        return lambda row: int(row["answer"]) - 1
+    return lambda row: row["label"]

@@ -1,0 +1,159 @@
+"""The sandbox: every attack is a failed sample, and a machine without bubblewrap gets a refusal before generation."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import sandbox
+from harness.sandbox import Limits, run_program, run_programs
+
+QUICK = Limits(seconds=2.0, memory_mb=256, files_mb=4)
+needs_walls = pytest.mark.skipif(bool(sandbox.problem()), reason=sandbox.problem() or "-")
+
+ATTACKS = {
+    "fork bomb": "import os\nwhile True:\n    os.fork()",
+    "endless loop": "while True:\n    pass",
+    "sleep": "import time\ntime.sleep(60)",
+    "10 GB": "x = bytearray(10 * 2**30)",
+    "many threads": "import threading, time\nwhile True:\n    threading.Thread(target=time.sleep, args=(60,)).start()",
+    "socket": "import socket\nsocket.create_connection(('192.0.2.1', 80), 1)",
+    "subprocess": "import subprocess\nsubprocess.run(['true'], check=True)",
+    "write to the root": "open('/etc/anyorder', 'w')",
+    "write to a home": "import os\nopen(os.path.expanduser('~') + '/anyorder', 'w')\nopen('/root/anyorder', 'w')",
+    "large file": "open('/tmp/x', 'wb').write(b'0' * 2**26)",
+    "child that outlives its parent": "import os, time\nif os.fork() == 0:\n    time.sleep(60)\n    raise SystemExit",
+    "exit half-way": "import sys\nsys.exit(0)",
+    "hard exit": "import os\nos._exit(0)",
+    "kill": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "wrong": "assert 1 == 2",
+    "no Python": "def f(:",
+    "reads standard input": "input()",
+}
+
+
+@needs_walls
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_a_failed_sample(attack):
+    before = len(list(Path("/proc").glob("[0-9]*")))
+    started = time.monotonic()
+    outcome = run_program(ATTACKS[attack], QUICK)
+    assert not outcome.passed and outcome.reason in ("failed", "timeout", "killed"), outcome
+    assert time.monotonic() - started < 30  # far above the two seconds that are allowed: it ends, that is all
+    assert len(list(Path("/proc").glob("[0-9]*"))) < before + 50
+
+
+@needs_walls
+def test_reasons():
+    assert run_program(ATTACKS["endless loop"], Limits(seconds=1)).reason in ("timeout", "killed")
+    assert "MemoryError" in run_program(ATTACKS["10 GB"], QUICK).detail
+    assert "AssertionError" in run_program(ATTACKS["wrong"], QUICK).detail
+    assert run_program(ATTACKS["kill"], QUICK).reason == "killed"
+    assert run_program(ATTACKS["exit half-way"], QUICK).detail == "it ended before its last line"
+    assert "Read-only file system" in run_program(ATTACKS["write to the root"], QUICK).detail
+
+
+@needs_walls
+def test_honest_programs_pass_in_order_and_see_nothing_of_ours(monkeypatch):
+    monkeypatch.setenv("ANYORDER_SECRET", "key")
+    good = "import threading\nt = threading.Thread(target=lambda: None)\nt.start()\nt.join()\nopen('/tmp/x', 'w').write('ä')"
+
+    blind = "import os\nassert 'ANYORDER_SECRET' not in os.environ\nassert os.listdir('/tmp') == ['program.py']"
+    assert [outcome.passed for outcome in run_programs([good, ATTACKS["wrong"], blind])] == [True, False, True]
+
+
+def test_without_walls_limits_hold_still():
+    assert run_program("x = 1", QUICK, walls=False).passed
+    for attack in ("endless loop", "10 GB", "wrong", "exit half-way", "sleep"):
+        assert not run_program(ATTACKS[attack], Limits(seconds=1, memory_mb=256), walls=False).passed
+
+
+# -- the refusal
+
+
+@pytest.fixture
+def no_bwrap(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
+    sandbox.problem.cache_clear()
+    yield tmp_path
+    sandbox.problem.cache_clear()
+
+
+def test_without_bubblewrap_there_is_a_refusal(no_bwrap):
+    with pytest.raises(sandbox.SandboxError, match="bubblewrap is not installed.*--confirm_run_unsafe_code"):
+        sandbox.require()
+
+
+def test_the_user_may_insist(no_bwrap, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lm_eval", "--tasks", "anyorder_humaneval", "--confirm_run_unsafe_code"])
+    assert sandbox.require() is False
+    monkeypatch.setattr(sys, "argv", ["lm_eval"])
+    monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "1")
+    assert sandbox.require() is False
+
+
+def test_a_bubblewrap_that_does_not_work_is_told_before(no_bwrap):
+    broken = no_bwrap / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(sandbox.SandboxError, match="does not work here .failed: bwrap: No permissions"):
+        sandbox.require()
+
+
+def test_a_bubblewrap_without_walls_is_not_believed(no_bwrap):
+    """A program called bwrap that just runs the command, in a folder where nothing is walled off."""
+    fake = no_bwrap / "bwrap"
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != "--" ]; do shift; done; shift\nexec "$@"\n')
+    fake.chmod(0o755)
+    assert "does not work here" in sandbox.problem()
+
+
+# -- the filter, interpreted
+
+
+def verdict(machine: int, number: int, first_argument: int = 0) -> int:
+    """What the kernel would answer: a small interpreter of the filter's four kinds of instruction."""
+    data = struct.pack("<IIQQ", number, machine, 0, first_argument)
+    code = list(struct.iter_unpack("<HBBI", sandbox.process_filter()))
+    at, value = 0, 0
+    while True:
+        kind, yes, no, k = code[at]
+        if kind == 0x06:
+            return k
+        if kind == 0x20:
+            value = struct.unpack_from("<I", data, k)[0]
+        else:
+            true = {0x15: value == k, 0x35: value >= k, 0x45: bool(value & k)}[kind]
+            at += yes if true else no
+        at += 1
+
+
+X86, ARM, ALLOW, EPERM, ENOSYS = 0xC000003E, 0xC00000B7, 0x7FFF0000, 0x00050001, 0x00050026
+
+
+@pytest.mark.parametrize(
+    ("machine", "number", "flags", "answer"),
+    [
+        (X86, 0, 0, ALLOW),
+        (X86, 57, 0, EPERM),
+        (X86, 58, 0, EPERM),
+        (X86, 435, 0, ENOSYS),
+        (X86, 56, 0x11, EPERM),
+        (X86, 56, 0x3D0F00, ALLOW),
+        (X86, 220, 0, ALLOW),
+        (X86, 0x40000039, 0, 0x80000000),
+        (ARM, 63, 0, ALLOW),
+        (ARM, 57, 0, ALLOW),
+        (ARM, 220, 0x11, EPERM),
+        (ARM, 220, 0x3D0F00, ALLOW),
+        (ARM, 435, 0, ENOSYS),
+        (0x40000003, 2, 0, 0x80000000),
+    ],
+)
+def test_the_filter_refuses_processes_and_nothing_else(machine, number, flags, answer):
+    assert verdict(machine, number, flags) == answer
