@@ -47,9 +47,6 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
     listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
-    answers = commands.add_parser("z_bench", help="write Z-Bench's answers of sealed runs as spreadsheets")
-    answers.add_argument("runs", nargs="+", metavar="MODEL=FOLDER", help="column name and folder of a model's runs")
-    answers.add_argument("--out", type=Path, required=True, help="folder of the spreadsheets")
     speed = commands.add_parser(
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
@@ -203,21 +200,6 @@ def list_data(arguments: argparse.Namespace) -> int:
     return 0 if whole else 1
 
 
-def z_bench(arguments: argparse.Namespace) -> None:
-    """The `z_bench` command."""
-    from harness.data import mirror_folder
-    from harness.z_bench_table import write_answers
-
-    root = mirror_folder()
-    named = [run.partition("=") for run in arguments.runs]
-    if root is None or not all(name and folder for name, _, folder in named):
-        raise ValueError(
-            "z_bench needs ANYORDER_DATA=DIR (the questions' own columns) and MODEL=FOLDER for each model."
-        )
-    for path in write_answers({name: Path(folder) for name, _, folder in named}, root, arguments.out):
-        print(path)
-
-
 def _calm() -> None:
     """Fewer words from the libraries; one thread where the caller says so."""
     import logging
@@ -239,9 +221,7 @@ def main() -> int:
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
         if arguments.command == "data":
             return list_data(arguments)
-        {"run": run, "speed": speed, "judge": judge, "serve": serve, "z_bench": z_bench, "ls": lambda _: ls()}[
-            arguments.command
-        ](arguments)
+        {"run": run, "speed": speed, "judge": judge, "serve": serve, "ls": lambda _: ls()}[arguments.command](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
         return 130

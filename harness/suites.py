@@ -41,12 +41,14 @@ class System(Frozen):
 
 
 class Evaluation(Frozen):
-    """One way of asking: tasks and adapter settings, for all systems or for those named."""
+    """One way of asking: tasks, adapter settings and the tasks' own settings (`metadata`: prompts, convention, …), for
+    all systems or for those named."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     tasks: tuple[str, ...] = Field(min_length=1)
     systems: tuple[str, ...] = ()
     settings: dict[str, Setting] = {}
+    metadata: dict[str, Any] = {}
     limit: int | None = Field(default=None, ge=1)
 
 
