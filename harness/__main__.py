@@ -221,8 +221,7 @@ def main() -> int:
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
         if arguments.command == "data":
             return list_data(arguments)
-        commands = {"run": run, "speed": speed, "judge": judge, "serve": serve, "ls": lambda _: ls()}
-        commands[arguments.command](arguments)
+        {"run": run, "speed": speed, "judge": judge, "serve": serve, "ls": lambda _: ls()}[arguments.command](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
         return 130

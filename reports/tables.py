@@ -147,9 +147,9 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "differences": differences_table,
         "speed": speed_table,
         "scoring": scoring_table,
+        "judge": judge_table,
         "variance": variance_table,
         "corpus": corpus_table,
-        "judge": judge_table,
         "lengths": length_table,
     }
     tables: dict[str, Table] = {}

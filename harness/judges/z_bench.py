@@ -1,7 +1,8 @@
 """Z-Bench (github.com/zhenbench/z-bench, 1.0): three sets of Chinese prompts, graded by our own rubric.
 
-Output, per set: `chinese_eval_<set>_new.csv` (answers, in the shape of harness/z_bench_table.py) and
-`chinese_eval_<set>_scores.csv` (grades).
+Output, per set, in the shape of the multilingual instruction-tuning practice that the suite follows:
+`chinese_eval_<set>_new.csv` (all columns and rows of the input in their order; one new column of answers per model, before
+a closing pair 参考回答, 任务类型 where the file ends in one, else at the end) and `chinese_eval_<set>_scores.csv` (grades).
 A grade is 1 to 5 by `rubrics.Z_BENCH`, with the reference where there is one; a grade of 4 or 5 counts as 正确 (right)
 where it is set beside the published right/wrong judgments of people.
 """
@@ -25,7 +26,6 @@ from harness.judges.rubrics import Z_BENCH, Rubric
 from harness.judges.verdicts import read_rating
 from harness.mirror import DataError, lines_of
 from harness.records import write_atomically
-from harness.z_bench_table import with_answers
 
 SETS = ("basic", "advanced", "domain")
 PROMPT, REFERENCE, KIND = "Prompt", "参考回答", "任务类型"
@@ -68,7 +68,15 @@ def write_sheet(
         one.name: AnswerWriter(one, out / "answers.sqlite").answers(dialogues, [Writing(longest)] * len(dialogues))
         for one in contestants
     }
-    header, *rows = with_answers([sheet.header, *([*row.values()] for row in sheet.rows)], answers)
+    twice = [name for name in answers if name in sheet.header]
+    if twice:
+        raise DataError(f"there is a column '{twice[0]}' already: give the model another name.")
+    place = len(sheet.header) - 2 if sheet.header[-2:] == (REFERENCE, KIND) else len(sheet.header)
+    header = [*sheet.header[:place], *answers, *sheet.header[place:]]
+    rows = [
+        [texts[number] if (texts := answers.get(column)) else row[column] for column in header]
+        for number, row in enumerate(sheet.rows)
+    ]
     _write_csv(out / f"chinese_eval_{sheet.name}_new.csv", header, rows)
     return answers
 
