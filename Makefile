@@ -14,7 +14,7 @@ help: ## this list
 .venv/installed: constraints.txt pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another one with BASE=python3.12" if sys.version_info < (3, 11) else 0)'
 	@test -x $(PY) || $(BASE) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,judge,serve]'
 	@touch $@
 
 install: .venv/installed ## make .venv and install everything, pinned by constraints.txt

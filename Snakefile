@@ -21,6 +21,7 @@ TOKENIZER = f"{ROOT}/tokenizer/tokenizer.json" if suite.corpus else []
 SCORING = suite.scoring if suite.scoring and suite.scoring.with_tables else None
 MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
 SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
+JUDGED = [f"{ROOT}/judge/shapes.csv"] if suite.judge else []
 
 
 rule all:
@@ -88,6 +89,22 @@ rule evaluate:
         "--system {wildcards.system} --seed {wildcards.seed}"
 
 
+if suite.judge:
+
+    rule judge:
+        input:
+            [f"{ROOT}/checkpoints/{system.name}-{suite.seeds[0]}/checkpoint.json" for system in suite.systems],
+            CORPUS,
+        output:
+            f"{ROOT}/judge/shapes.csv",
+        params:
+            plan=suite.judge.model_dump_json(),
+            name=config.get("suite", "mini"),
+        threads: 1
+        shell:
+            "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m harness judge scripted --suite {params.name} > /dev/null"
+
+
 if SPEED:
 
     rule speed:
@@ -95,6 +112,7 @@ if SPEED:
             # after all training and evaluation, and alone: what runs beside it would change what it measures
             [f"{ROOT}/checkpoints/{name}-{suite.seeds[0]}/checkpoint.json" for name, _ in PAIRS],
             [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
+            JUDGED,
         output:
             list(SPEED),
         params:
@@ -110,6 +128,7 @@ rule report:
     input:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         list(SPEED),
+        JUDGED,
         sorted(str(path) for path in Path("reports").rglob("*.yaml")),
     output:
         f"{ROOT}/report.md",

@@ -18,6 +18,8 @@ EXAMPLES = """examples:
   python -m harness run --model diffusion_xlmr --model_args pretrained=my/checkpoint,scorer=pll --tasks xp3_xnli_en --output_path results/mine
   python -m harness run --suite mini --system instruct_xmlr --seed 0
   python -m harness speed --suite mini
+  python -m harness judge mt-bench --suite mini --judge my-model --base-url http://127.0.0.1:8000/v1
+  python -m harness serve --model diffusion_xlmr --port 8000
   python -m harness ls
   python -m harness data
   python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
@@ -36,12 +38,15 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _run_arguments(commands.add_parser("run", help="evaluate a model on tasks, or a suite's system on the suite's tasks",
                                        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter))  # fmt: skip
+    from harness.judges import arguments as judging
+
+    judge = commands.add_parser("judge", help="let a judge grade answers: MT-Bench, AlpacaEval, Z-Bench",
+                                epilog=judging.EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    judging.add_arguments(judge)
+    _serve_arguments(commands.add_parser("serve", help="an OpenAI-compatible chat endpoint of any of our models"))
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
     listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
-    answers = commands.add_parser("z_bench", help="write Z-Bench's answers of sealed runs as spreadsheets")
-    answers.add_argument("runs", nargs="+", metavar="MODEL=FOLDER", help="column name and folder of a model's runs")
-    answers.add_argument("--out", type=Path, required=True, help="folder of the spreadsheets")
     speed = commands.add_parser(
         "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
     )
@@ -83,6 +88,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
 
 
+def _serve_arguments(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--model", required=True, help="nar_xlmr, diffusion_xlmr, ar or encdec")
+    serve.add_argument("--model_args", default="", help="as of `run`: pretrained=…,decoder=…,steps=…")
+    serve.add_argument("--name", help="the model's name in requests (default: that of --model)")
+    serve.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1; others need a token in ANYORDER_TOKEN")
+    serve.add_argument("--port", type=int, default=8000, help="default 8000")
+    serve.add_argument("--device", help="cpu, cuda, cuda:1, …")
+    serve.add_argument("--waiting", type=int, default=8, help="requests that may wait; more get 429 (default 8)")
+    serve.add_argument("--largest", type=int, default=1 << 20, help="bytes of a request (default 1 MiB)")
+
+
 def run(arguments: argparse.Namespace) -> None:
     """The `run` command."""
     _calm()
@@ -103,6 +119,27 @@ def run(arguments: argparse.Namespace) -> None:
     from harness.evaluate import evaluate_model
 
     evaluate_model(arguments)
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """The `judge` command."""
+    _calm()
+    from harness.judges.commands import run as run_judge
+
+    run_judge(arguments)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """The `serve` command."""
+    _calm()
+    from lm_eval.utils import simple_parse_args_string
+
+    from harness import serve as serving
+
+    serving.serve(
+        arguments.model, simple_parse_args_string(arguments.model_args) or {}, host=arguments.host, port=arguments.port,
+        name=arguments.name, device=arguments.device, waiting=arguments.waiting, largest=arguments.largest,
+    )  # fmt: skip
 
 
 def ls() -> None:
@@ -163,21 +200,6 @@ def list_data(arguments: argparse.Namespace) -> int:
     return 0 if whole else 1
 
 
-def z_bench(arguments: argparse.Namespace) -> None:
-    """The `z_bench` command."""
-    from harness.data import mirror_folder
-    from harness.z_bench_table import write_answers
-
-    root = mirror_folder()
-    named = [run.partition("=") for run in arguments.runs]
-    if root is None or not all(name and folder for name, _, folder in named):
-        raise ValueError(
-            "z_bench needs ANYORDER_DATA=DIR (the questions' own columns) and MODEL=FOLDER for each model."
-        )
-    for path in write_answers({name: Path(folder) for name, _, folder in named}, root, arguments.out):
-        print(path)
-
-
 def _calm() -> None:
     """Fewer words from the libraries; one thread where the caller says so."""
     import logging
@@ -199,7 +221,8 @@ def main() -> int:
             return make(arguments.suite, arguments.cores, plan=arguments.plan)
         if arguments.command == "data":
             return list_data(arguments)
-        {"run": run, "speed": speed, "z_bench": z_bench, "ls": lambda _: ls()}[arguments.command](arguments)
+        commands = {"run": run, "speed": speed, "judge": judge, "serve": serve, "ls": lambda _: ls()}
+        commands[arguments.command](arguments)
     except KeyboardInterrupt:
         print("\nstopped. Finished tasks are kept; the same command goes on with the next one.", file=sys.stderr)
         return 130

@@ -82,13 +82,13 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
     use_embedded_corpus(suite, root)
     checkpoint = root / "checkpoints" / f"{system.name}-{seed}"
     evaluations = suite.evaluations_of(system.name)
-    manager = task_manager([task for evaluation in evaluations for task in evaluation.tasks])
     folder = root / "runs" / f"{system.name}-{seed}"
     arguments = {"pretrained": str(checkpoint), "store": str(folder / STORE_FILE), **system.settings}
     model = load_model(system.adapter, arguments, batch_size=suite.batch_size, device=device)
     records = []
     for evaluation in evaluations:
         model.configure(**evaluation.settings)
+        manager = task_manager(evaluation.tasks, metadata=evaluation.metadata or None)
         tasks, _ = leaf_tasks(manager, evaluation.tasks)
         runner = Runner(
             model,
@@ -97,6 +97,7 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
             evaluation=evaluation.name,
             suite=suite.name,
             limit=evaluation.limit,
+            metadata=evaluation.metadata or None,
         )
         records += runner.run(manager, tasks)
     if model.rank == 0:

@@ -18,12 +18,17 @@ from harness.mirror import DataError
 
 def questions(dataset: Any) -> Any:
     """The rows that are questions."""
-    return dataset.select([index for index, role in enumerate(dataset["role"]) if role == "question"])
+    return _of_role(dataset, "question")
 
 
 def examples(dataset: Any) -> Any:
     """The rows that are examples."""
-    return dataset.select([index for index, role in enumerate(dataset["role"]) if role == "example"])
+    return _of_role(dataset, "example")
+
+
+def _of_role(dataset: Any, role: str) -> Any:
+    roles = dataset["role"][:]  # the whole column at once: iterating over it decodes row by row
+    return dataset.select([index for index, found in enumerate(roles) if found == role])
 
 
 class SameSubset(ContextSampler):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ CONVENTIONS = {  # (before the option, after the option)
 }
 CONTRASTS = ("permuted", "ablated")
 HIDDEN = "(not shown)"
+_COLUMN = re.compile(r"{{ ?(\w+) ?}}")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -85,6 +87,9 @@ def render(template: str, document: Mapping[str, Any]) -> str:
     """A template filled in; DataError naming template and fault."""
     if "{" not in template:
         return template
+    column = _COLUMN.fullmatch(template)
+    if column and column[1] in document:  # most options are one column: no need to ask Jinja
+        return str(document[column[1]])
     try:
         return _compiled(template).render(**document)
     except TemplateError as error:

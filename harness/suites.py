@@ -41,12 +41,14 @@ class System(Frozen):
 
 
 class Evaluation(Frozen):
-    """One way of asking: tasks and adapter settings, for all systems or for those named."""
+    """One way of asking: tasks, adapter settings and the tasks' own settings (`metadata`: prompts, convention, …), for
+    all systems or for those named."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     tasks: tuple[str, ...] = Field(min_length=1)
     systems: tuple[str, ...] = ()
     settings: dict[str, Setting] = {}
+    metadata: dict[str, Any] = {}
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -124,6 +126,20 @@ class ScoringPlan(Frozen):
     with_tables: bool = False
 
 
+class JudgePlan(Frozen):
+    """Judge-shaped runs of the report, graded by the scripted judge (no model, no network).
+
+    tasks: the corpus's tasks that give the first and the second turn; baseline: the system that pairs are against;
+    longest: tokens per answer.
+    """
+
+    tasks: tuple[str, str] = ("retell", "describe")
+    questions: int = Field(default=10, ge=1)
+    instructions: int = Field(default=20, ge=1)
+    baseline: str
+    longest: int = Field(default=48, ge=1)
+
+
 class Suite(Frozen):
     """Everything `make tables SUITE=name` needs; see suites/*.yaml. `steps` replaces every recipe's
     training.steps; `forecast` holds seconds per job of each rule and `disk_mb`, measured as `forecast_from` says.
@@ -141,6 +157,7 @@ class Suite(Frozen):
     traces: TracePlan | None = None
     lengths: LengthPlan | None = None
     scoring: ScoringPlan | None = None
+    judge: JudgePlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
 
@@ -162,6 +179,8 @@ class Suite(Frozen):
         if self.scoring:
             asked.append(("scoring.system", self.scoring.system))
             asked += [("scoring.autoregressive", name) for name in [self.scoring.autoregressive] if name]
+        if self.judge:
+            asked.append(("judge.baseline", self.judge.baseline))
         for key, name in asked:
             if name not in known:
                 raise ValueError(f"{key}: unknown system '{name}'; known: {', '.join(sorted(known))}")

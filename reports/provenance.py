@@ -103,6 +103,11 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
     elif cell["table"] in MEASURED and (measured := root / MEASURED[cell["table"]]).is_file():
         yield Fact(1, "measured in", f"{MEASURED[cell['table']]}, {cell['row'].replace(':', ', ')}")
         yield Fact(2, f"{MEASURED[cell['table']]} sha256", sha256_file(measured))
+    elif cell["table"] == "judge" and (judged := root / "judge" / "shapes.json").is_file():
+        yield Fact(1, "judged in", "judge/shapes.csv; the judge is a script, its questions are of the embedded corpus")
+        yield Fact(2, "judge/shapes.json sha256", sha256_file(judged))
+        if cell["row"] in systems:
+            yield from _checkpoint(suite, root, cell["row"], suite.seeds[0])
     else:
         yield Fact(1, "source", "derived from the rows of this table; no run of its own")
 

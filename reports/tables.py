@@ -20,7 +20,17 @@ from reports.expected import RunKey
 from reports.frame import Results
 
 Form = Literal[
-    "scores", "languages", "differences", "detail", "speed", "scoring", "lengths", "variance", "corpus", "published"
+    "scores",
+    "languages",
+    "differences",
+    "detail",
+    "speed",
+    "scoring",
+    "lengths",
+    "variance",
+    "corpus",
+    "published",
+    "judge",
 ]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
@@ -124,6 +134,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
     from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
+    from reports.judge_table import judge_table
     from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
@@ -138,6 +149,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "scoring": scoring_table,
         "variance": variance_table,
         "corpus": corpus_table,
+        "judge": judge_table,
         "lengths": length_table,
     }
     tables: dict[str, Table] = {}

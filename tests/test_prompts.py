@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from shared_files import REAL, needs_real
-from small_files import XCOPA_ROWS, XNLI_LINES, write_file, write_manifest
+from small_files import STORY_LINES, XCOPA_ROWS, XNLI_LINES, write_file, write_manifest
 
 from harness import data
+from harness.catalogue import BENCHMARKS
 from harness.mirror import DataError
 from harness.prompts import Template, listed, permutation, prompted
 from harness.promptsource import PublishedTemplate
@@ -212,3 +213,28 @@ def prompted_gold(benchmark: str):
     if benchmark == "xwinograd":
         return lambda row: int(row["answer"]) - 1
     return lambda row: row["label"]
+
+
+@needs_real
+@pytest.mark.parametrize(("language", "suffix"), [("en", ""), ("zh", "_zhmt"), ("zh", "_zhht")])
+def test_the_real_story_prompts(mirror, language, suffix):
+    write_file(mirror, BENCHMARKS["xstorycloze"].mirror_file("ru", "eval"), STORY_LINES)
+    write_manifest(mirror)
+    names = (
+        "Story Continuation and Options",
+        "Answer Given options",
+        "Novel Correct Ending",
+        "Choose Story Ending",
+        "Generate Ending",
+    )
+    settings: Any = {
+        "prompts": f"promptsource:{REAL / 'promptsource'}",
+        "prompts_language": language,
+        "prompts_suffix": suffix,
+    }
+    given: Any = {"benchmark": "xstorycloze", "subset": "ru", "split": "eval", "templates": dict.fromkeys(names, {})}
+    rows: Any = data.load(**given, gold="never used", **settings)["eval"]
+    assert rows.num_rows == 2 * 5 and [row["gold"] for row in rows] == [1] * 5 + [0] * 5
+    assert all(
+        ("It floated." in row["inputs"]) == (row["template"] != "Generate Ending") for row in rows.select(range(5))
+    )

@@ -43,7 +43,17 @@ def test_every_checkpoint_and_run_is_sealed(made):
 
 
 def test_tables_figures_and_report_are_there(made):
-    for name in ("main", "main_detail", "language", "estimators", "lengths", "length_accuracy", "speed", "scoring"):
+    for name in (
+        "main",
+        "main_detail",
+        "language",
+        "estimators",
+        "lengths",
+        "length_accuracy",
+        "speed",
+        "scoring",
+        "judge",
+    ):
         for ending in ("md", "csv", "tex"):
             assert (SMOKE / "tables" / f"{name}.{ending}").stat().st_size > 50, name
     for ending in ("png", "pdf"):
@@ -64,6 +74,13 @@ def test_speed_rows_count_generated_tokens(made):
         assert (float(row["tokens_per_second_median"]) > 0) == (int(row["generated_tokens"]) > 0)
     passes = {row["mode"]: float(row["forward_passes_per_item"]) for row in rows if row["batch_size"] == "1"}
     assert passes["xmlr_4"] <= 4 and passes["diffusion_10"] <= 10
+
+
+def test_the_scripted_judge_read_every_verdict(made):
+    rows = list(csv.DictReader((SMOKE / "judge" / "shapes.csv").open(encoding="utf-8")))
+    assert len(rows) == 4 and all(row["mt_judged"] == "4" and row["mt_unscored"] == "0" for row in rows)
+    assert [row["ae_total"] for row in rows] == ["", "4", "4", "4"]
+    assert "no language model" in (SMOKE / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_cell_of_measured_lengths_names_its_file(made):

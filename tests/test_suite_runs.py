@@ -1,9 +1,7 @@
-"""`python -m harness run` on the suite: settings belong to a run's identity, Z-Bench's answers become spreadsheets."""
+"""`python -m harness run` on the suite: settings and included files belong to a run's identity."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -12,9 +10,7 @@ from small_files import write_mirror
 
 from harness import __main__ as command
 from harness.evaluate import evaluate_model
-from harness.mirror import DataError
 from harness.records import read_run
-from harness.z_bench_table import with_answers, write_answers
 
 
 @pytest.fixture(scope="module")
@@ -65,33 +61,6 @@ def test_the_wording_of_a_promptsource_file_belongs_to_the_identity(tmp_path):
     assert digest_of_prompts({"prompts": "can we infer"}) is None is digest_of_prompts(None)
 
 
-# -- Z-Bench
-
-
-def test_z_bench_answers_as_a_spreadsheet(checkpoints, tmp_path, mirror, capsys):
-    run(checkpoints["decoder_it"], tmp_path / "runs", "anyorder_z_bench_common")
-    (path,) = write_answers({"tiny": tmp_path / "runs", "same": tmp_path / "runs"}, mirror, tmp_path / "out")
-    assert path.name == "chinese_eval_basic_new.csv" and path.read_bytes().startswith(b"\xef\xbb\xbf")
-    header, row = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
-    assert header == ["Prompt", "任务类型", "参考回答", "GPT4", "tiny", "same"]
-    assert row[:4] == ["谁是\n蝙蝠侠", "`事实问答`", "", "蝙蝠侠"] and row[4] == row[5]
-    with pytest.raises(DataError, match="no set of Z-Bench was answered"):
-        write_answers({"tiny": tmp_path / "none"}, mirror, tmp_path / "out")
-
-
-def test_new_columns_come_before_a_closing_pair():
-    rows = [["编号", "Prompt", "参考回答", "任务类型"], ["1", "a", "r", "t"], ["2", "b", "", "t"]]
-    assert with_answers(rows, {"m": ["x", "y"]}) == [
-        ["编号", "Prompt", "m", "参考回答", "任务类型"],
-        ["1", "a", "x", "r", "t"],
-        ["2", "b", "y", "", "t"],
-    ]
-    with pytest.raises(DataError, match="m has 1 answers, expected 2: run the whole set"):
-        with_answers(rows, {"m": ["x"]})
-    with pytest.raises(DataError, match="there is a column 'Prompt' already"):
-        with_answers(rows, {"Prompt": ["x", "y"]})
-
-
 def test_the_identity_follows_includes(tmp_path):
     from harness.registration import task_manager
     from harness.runs import task_digest
@@ -107,3 +76,22 @@ def test_the_identity_follows_includes(tmp_path):
     assert first == task_digest(manager, "mine")
     base.write_text("output_type: multiple_choice\n")
     assert task_digest(manager, "mine") != first
+
+
+def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_path):
+    from harness.evaluate import evaluate_system
+    from harness.suites import Suite
+
+    system = {"name": "decoder_it", "recipe": "r.yaml", "adapter": "ar", "label": "D", "paradigm": "autoregressive"}
+    asked = [
+        {"name": "main", "tasks": ["xp3_rte"]},
+        {"name": "one", "tasks": ["xp3_rte"], "metadata": {"prompts": "should assume"}},
+    ]
+    suite = Suite.model_validate(
+        {"name": "s", "description": "d", "seeds": (0,), "systems": (system,), "evaluations": asked}
+    )
+    (tmp_path / "s" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "s" / "checkpoints" / "decoder_it-0").symlink_to(checkpoints["decoder_it"])
+    evaluate_system(suite, "decoder_it", 0, tmp_path)
+    runs = tmp_path / "s" / "runs" / "decoder_it-0"
+    assert [read_run(runs / name / "xp3_rte").n_items for name in ("main", "one")] == [2 * 5, 2]

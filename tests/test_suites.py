@@ -72,6 +72,13 @@ def test_unknown_names_get_the_nearest(tmp_path):
         read_yaml(tmp_path / "none.yaml", Suite)
 
 
+def test_a_judge_section_names_a_system_of_the_suite():
+    suite = load_suite("mini")
+    assert suite.judge is not None and suite.judge.baseline == "decoder_it"
+    with pytest.raises(ValueError, match="judge.baseline: unknown system 'nobody'"):
+        Suite(**{**suite.model_dump(), "judge": {"baseline": "nobody"}})
+
+
 def test_a_scoring_section_names_systems_of_the_suite():
     suite = load_suite("smoke")
     assert suite.scoring is not None

@@ -49,3 +49,20 @@ def test_every_task_runs(tasks, checkpoints, system):
     assert all(math.isfinite(value) for value in values.values())
     assert all(0 <= value <= 1 for (_, metric), value in values.items() if metric in BOUNDED)
     assert model.tally.unscored == 0 and model.tally.scored > 0
+
+
+def test_an_encoder_decoder_scores_the_end_where_the_convention_says_so(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANYORDER_DATA", str(write_mirror(tmp_path)))
+    model = EncoderDecoder(str(checkpoints["mt0"]))
+    scored = {}
+    for convention in ("encoder_decoder", "plain"):
+        manager = registration.task_manager(
+            ["xp3_rte"], metadata={"convention": convention, "prompts": "should assume"}
+        )
+        task = manager.load(["xp3_rte"])["tasks"]["xp3_rte"]
+        document = task.eval_docs[0]
+        option = task.doc_to_choice(document)[0]
+        ends = model.tok_encode(option, add_special_tokens=False)[-1] == model.tokenizer.eos_token_id
+        scored[convention] = (option, ends, task.doc_to_text(document))
+    assert scored["encoder_decoder"][:2] == ("Yes</s>", True) and scored["plain"][:2] == ("Yes", False)
+    assert scored["encoder_decoder"][2] == scored["plain"][2]

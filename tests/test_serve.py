@@ -1,0 +1,199 @@
+"""The chat endpoint: every paradigm behind OpenAI's own client; stops, limits, seeds, tokens, refusals."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from harness.judges.answers import Writing, write_answers
+from harness.serve import ChatRequest, ChatServer, RequestError, app_of, chunks_of, dialogue_of, token_for
+from harness.suites import ConfigError
+
+ADAPTERS = {"decoder_it": "ar", "mt0": "encdec", "instruct_xmlr": "nar_xlmr", "diffusionllm": "diffusion_xlmr"}
+
+
+@pytest.fixture(scope="module")
+def models(checkpoints):
+    from harness.evaluate import load_model
+
+    return {
+        name: load_model(adapter, {"pretrained": str(checkpoints[name])}, batch_size=1, device="cpu")
+        for name, adapter in ADAPTERS.items()
+    }
+
+
+@pytest.fixture
+def running():
+    """Starts applications with uvicorn on a free port; url of each."""
+    import uvicorn
+
+    servers = []
+
+    def start(app):
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            threading.Event().wait(0.01)
+        servers.append((server, thread))
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(10)
+
+
+def asked(**more):
+    return ChatRequest(
+        **{"model": "m", "messages": [{"role": "user", "content": "say red blue"}], "max_tokens": 6, **more}
+    )
+
+
+def text_of(completion):
+    return completion["choices"][0]["message"]["content"]
+
+
+class Parrot:
+    """An adapter that repeats its prompt, up to a stop text; `gate` holds it back."""
+
+    max_length = 200
+    gate: threading.Event | None = None
+
+    class tokenizer:
+        chat_template = None
+
+        def __new__(cls, text, add_special_tokens=True):
+            return {"input_ids": text.split()}
+
+    def generate_until(self, requests, disable_tqdm=False):
+        if self.gate is not None:
+            self.gate.wait(10)
+        (request,) = requests
+        text, settings = request.args
+        for stop in settings["until"]:
+            text = text.split(stop)[0]
+        return [" ".join(text.split()[: settings["max_gen_toks"]])]
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_paradigm_answers_the_openai_client(models, running, name):
+    import openai
+
+    server = ChatServer(models[name], "m")
+    client: Any = openai.OpenAI(base_url=running(app_of(server)), api_key="none", max_retries=0)
+    assert [model.id for model in client.models.list()] == ["m"]
+    messages = [{"role": "user", "content": "say red blue"}]
+    plain = client.chat.completions.create(model="m", messages=messages, max_tokens=6)
+    (direct,) = write_answers(models[name], [messages], [Writing(6)])
+    assert plain.choices[0].message.content == direct
+    assert plain.usage.prompt_tokens > 0 and plain.usage.completion_tokens <= 6
+    pieces = list(client.chat.completions.create(model="m", messages=messages, max_tokens=6, stream=True))
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == direct
+    assert pieces[-1].choices[0].finish_reason == plain.choices[0].finish_reason
+
+
+@pytest.mark.parametrize("name", ["decoder_it", "diffusionllm"])
+def test_a_seed_fixes_the_draws(models, name):
+    server = ChatServer(models[name], "m")
+    drawn = [text_of(server.complete(asked(temperature=1.5, seed=seed))) for seed in (0, 1, 2, 3, 0)]
+    assert drawn[0] == drawn[4] and len(set(drawn)) > 1
+
+
+def test_stop_texts_and_the_longest_answer():
+    server = ChatServer(Parrot(), "m")
+    assert text_of(server.complete(asked(stop="blue"))) == "say red"
+    assert text_of(server.complete(asked(stop=["x", "red"]))) == "say"
+    short = server.complete(asked(max_tokens=2))
+    assert text_of(short) == "say red" and short["choices"][0]["finish_reason"] == "length"
+    assert server.complete(asked())["choices"][0]["finish_reason"] == "stop"
+    assert text_of(server.complete(asked(max_tokens=None, max_completion_tokens=1))) == "say"
+
+
+def test_a_stream_is_the_answer():
+    completion = ChatServer(Parrot(), "m").complete(asked(messages=[{"role": "user", "content": "one  two\nthree"}]))
+    events = [line for line in "".join(chunks_of(completion, with_usage=True)).split("\n\n") if line]
+    assert events[-1] == "data: [DONE]" and all(event.startswith("data: ") for event in events)
+    parsed = [json.loads(event[6:]) for event in events[:-1]]
+    text = "".join(one["choices"][0]["delta"].get("content", "") for one in parsed if one["choices"])
+    assert text == text_of(completion) and parsed[-1]["usage"] == completion["usage"]
+
+
+def test_dialogues():
+    def messages(*roles):
+        return asked(messages=[{"role": role, "content": role} for role in roles]).messages
+
+    assert [m["content"] for m in dialogue_of(messages("system", "user"), "plain")] == ["system\nuser"]
+    assert [m["role"] for m in dialogue_of(messages("system", "user"), "chat_template")] == ["system", "user"]
+    parts = asked(
+        messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+    )
+    assert dialogue_of(parts.messages, "plain")[0]["content"] == "ab"
+    for wrong in (("assistant",), ("user", "user"), ("user", "assistant"), ("system",)):
+        with pytest.raises(RequestError, match="take turns"):
+            dialogue_of(messages(*wrong), "plain")
+
+
+@pytest.mark.parametrize(
+    "change, message, status",
+    [
+        ({"model": "other"}, "does not exist; this server has 'm'", 404),
+        ({"n": 2}, "n=2: this server writes one answer", 400),
+        ({"tools": [{}]}, "'tools' is not supported", 400),
+        ({"logprobs": True}, "'logprobs' is not supported", 400),
+        ({"messages": [{"role": "user", "content": "word " * 300}]}, "has 300 tokens .* holds 200", 400),
+    ],
+)
+def test_what_cannot_be_done_is_refused(change, message, status):
+    with pytest.raises(RequestError, match=message) as caught:
+        ChatServer(Parrot(), "m").complete(asked(**change))
+    assert caught.value.status == status
+
+
+def test_requests_beyond_the_limits(running):
+    import httpx
+
+    model = Parrot()
+    model.gate = gate = threading.Event()
+    url = (
+        running(app_of(ChatServer(model, "m", waiting=1), token="a-long-secret-token", largest=2000))
+        + "/chat/completions"
+    )
+    head = {"Authorization": "Bearer a-long-secret-token"}
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+    assert httpx.post(url, json=body).status_code == 401
+    assert httpx.post(url, json=body, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert httpx.get(url.replace("chat/completions", "models")).status_code == 401
+    assert httpx.post(url, content=b"x" * 3000, headers=head).status_code == 413
+    found = httpx.post(url, content=b"{", headers=head)
+    assert found.status_code == 400 and "not a chat request" in found.json()["error"]["message"]
+    found = httpx.post(url, json={**body, "temperature": 3}, headers=head)
+    assert found.status_code == 400 and found.json()["error"]["message"].startswith("not a chat request: temperature")
+    statuses = []
+    waiting = [
+        threading.Thread(target=lambda: statuses.append(httpx.post(url, json=body, headers=head, timeout=20)))
+        for _ in range(4)
+    ]
+    for thread in waiting:
+        thread.start()
+    while len(statuses) < 2:  # two of four are turned away while one is answered and one waits
+        threading.Event().wait(0.01)
+    gate.set()
+    for thread in waiting:
+        thread.join(20)
+    assert sorted(answer.status_code for answer in statuses) == [200, 200, 429, 429]
+    assert {answer.headers.get("retry-after") for answer in statuses if answer.status_code == 429} == {"1"}
+
+
+def test_other_addresses_need_a_token(monkeypatch):
+    monkeypatch.delenv("ANYORDER_TOKEN", raising=False)
+    assert token_for("127.0.0.1") is None
+    with pytest.raises(ConfigError, match="set ANYORDER_TOKEN"):
+        token_for("0.0.0.0")
+    monkeypatch.setenv("ANYORDER_TOKEN", "short")
+    with pytest.raises(ConfigError, match="16 characters"):
+        token_for("0.0.0.0")
+    monkeypatch.setenv("ANYORDER_TOKEN", "a-long-secret-token")
+    assert token_for("0.0.0.0") == "a-long-secret-token"
