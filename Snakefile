@@ -110,9 +110,10 @@ rule report:
     input:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         list(SPEED),
-        sorted(str(path) for path in Path("reports/tables").glob("*.yaml")),
+        sorted(str(path) for path in Path("reports").rglob("*.yaml")),
     output:
         f"{ROOT}/report.md",
+        f"{ROOT}/report/index.html",
     params:
         name=config.get("suite", "mini"),
         labels=[(system.name, system.label, system.paradigm) for system in suite.systems],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ class Cell:
     """What a table shows and what its CSV says of it; `facts` keys are CSV columns, numbers in `unit`.
 
     `runs` are references (folder below runs/, `@`, run id): equal weights and settings give equal run ids.
+    `mark`: `best` = significantly better than every other row of its column, `tie` = not told apart from the best.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Cell:
     facts: Mapping[str, Any] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     missing: tuple[RunKey, ...] = ()
+    mark: Literal["", "best", "tie"] = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Scores:
     kinds: tuple[str, ...]
     oracle_length: bool
     approximate: bool
+    clusters: np.ndarray | None = None
 
     @property
     def chance(self) -> float:
@@ -89,6 +92,7 @@ def load_scores(
     metric: str,
     language: str | None = None,
     by_task: bool = False,
+    parallel: bool = False,
 ) -> Scores | Absent:
     """Scores of all seeds on those of `tasks` that the evaluation asks for, without items that a seed lacks.
 
@@ -100,6 +104,7 @@ def load_scores(
     }
     tasks = [task for task in tasks if task in asked]
     keys = [RunKey(system, seed, evaluation, task) for task in tasks for seed in results.suite.seeds]
+    results.upward(tasks, metric)
     missing = tuple(key for key in keys if key not in results.runs)
     if missing or not keys:
         return Absent(missing)
@@ -123,6 +128,7 @@ def load_scores(
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
         oracle_length=any(record.oracle_length for record in records),
         approximate=any(record.approximate for record in records if record.kind is None),
+        clusters=joined("clusters") if parallel else None,
     )
 
 
@@ -131,6 +137,7 @@ class Layout:
     """One task's items × seeds: names, language, chance per item, scores and predicted choices."""
 
     items: np.ndarray
+    clusters: np.ndarray
     languages: np.ndarray
     chance_I: np.ndarray
     values_IS: np.ndarray
@@ -146,12 +153,14 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
         known = sorted(set(results.items.loc[results.items["task"] == key[2], "metric"]))
         raise TableError(f"{'/'.join(key[:3])} has no metric '{key[3]}'; it has: {', '.join(known) or 'none'}.")
     seeds = list(results.suite.seeds)
+    rows = rows.astype({"item": str})
     wide = rows.pivot(index="item", columns="seed", values=["value", "prediction"])
     value = pd.DataFrame(wide["value"]).reindex(columns=seeds).dropna()
     prediction = pd.DataFrame(wide["prediction"]).reindex(columns=seeds).loc[value.index]
     about = rows.drop_duplicates("item").set_index("item").loc[value.index]
     results.layouts[key] = Layout(
         items=np.array([f"{key[2]}/{item}" for item in value.index], dtype=object),
+        clusters=about["cluster"].astype(object).to_numpy(),
         languages=about["language"].astype(object).to_numpy(),
         chance_I=about["chance"].to_numpy(float),
         values_IS=value.to_numpy(float),
@@ -177,7 +186,7 @@ def score_cell(scores: Scores | Absent, spread: Spread) -> Cell:
     """A score as "mean ± standard error (sd over seeds)", in per cent; absent where its runs are absent."""
     if isinstance(scores, Absent):
         return scores.cell
-    got = statistics.estimate(scores.values_IS, spread, scores.strata)
+    got = statistics.estimate(scores.values_IS, spread, scores.strata, scores.clusters)
     facts = estimate_facts(got, scores.seeds) | {
         "chance": percent(scores.chance),
         "kind": "/".join(scores.kinds),

@@ -62,7 +62,15 @@ def _families(results: Results, spec: TableSpec) -> dict[str, dict[str, str]]:
 def _difference_row(results: Results, spec: TableSpec, group: Group, members: Mapping[str, str]) -> dict[str, Cell]:
     evaluation = next(iter(spec.evaluations))
     scores = {
-        suffix: load_scores(results, system, evaluation, group.tasks, group.metric, by_task=spec.aggregate == "tasks")
+        suffix: load_scores(
+            results,
+            system,
+            evaluation,
+            group.tasks,
+            group.metric,
+            by_task=spec.aggregate == "tasks",
+            parallel=group.parallel,
+        )
         for suffix, system in members.items()
     }
     spread = column_spread(results, evaluation, group, None, spec.aggregate == "tasks")
@@ -83,7 +91,8 @@ def _difference_cells(key: str, ours: Scores, theirs: Scores, spread: Spread) ->
     both = ours.items.intersection(theirs.items)
     a, b = ours.items.get_indexer(both), theirs.items.get_indexer(both)
     strata = None if ours.strata is None else [ours.strata[i] for i in a]
-    got = statistics.paired_difference(ours.values_IS[a], theirs.values_IS[b], spread, strata)
+    clusters = None if ours.clusters is None else ours.clusters[a]
+    got = statistics.paired_difference(ours.values_IS[a], theirs.values_IS[b], spread, strata, clusters)
     summary = got.estimate
     ids = (*ours.runs, *theirs.runs)
     text = f"{signed(100 * summary.value)} [{signed(100 * summary.low, '')}, {signed(100 * summary.high, '')}]"

@@ -8,19 +8,23 @@ refused.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow
+from pandas.api.types import union_categoricals
+from pyarrow import parquet
 
 from harness.records import (
     RUN_FILE,
     CheckpointRecord,
     RecordError,
     RunRecord,
+    digest_of,
     read_checkpoint,
     read_run,
     sha256_file,
@@ -28,7 +32,8 @@ from harness.records import (
 )
 from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
-from reports.locations import ReportsError, checkpoint_folder
+from reports.locations import checkpoint_folder, write_bytes
+from reports.samples import SAMPLE_COLUMNS, SAMPLES_FILE, FrameError, item_rows
 
 ITEM_COLUMNS = [
     "run_id",
@@ -43,6 +48,7 @@ ITEM_COLUMNS = [
     "world_task",
     "template",
     "item",
+    "cluster",
     "metric",
     "value",
     "chance",
@@ -58,13 +64,13 @@ LABELS = [
     "language",
     "world_task",
     "template",
+    "item",
+    "cluster",
     "metric",
 ]
-SAMPLES_FILE = "samples.jsonl"
-
-
-class FrameError(ReportsError):
-    """Result files contradict each other or the suite; the message names the file and what to do."""
+RESULTS_FILE = "results.json"
+CACHE_FILE = Path("cache") / "items.parquet"
+KEY_FIELD = b"anyorder.runs"
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Results:
     checkpoints: dict[tuple[str, int], CheckpointRecord]
     expected: tuple[RunKey, ...]
     notes: tuple[str, ...] = ()
+    higher_is_better: dict[tuple[str, str], bool] = field(default_factory=dict)
     layouts: dict[tuple, Any] = field(default_factory=dict, repr=False)
     _parts: dict[tuple, pd.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -85,6 +92,21 @@ class Results:
     def missing(self) -> tuple[RunKey, ...]:
         """Runs the suite asks for that are not sealed yet."""
         return tuple(key for key in self.expected if key not in self.runs)
+
+    def upward(self, tasks: Sequence[str], metric: str) -> bool:
+        """Whether higher is better for a metric on these tasks (so where no run says otherwise).
+
+        Raises:
+            FrameError: the tasks disagree, so that a mean over them would say nothing.
+        """
+        known = {task: self.higher_is_better.get((task, metric), True) for task in tasks}
+        if len(set(known.values())) > 1:
+            up, down = ([t for t, is_up in known.items() if is_up is want] for want in (True, False))
+            raise FrameError(
+                f"metric '{metric}': higher is better in {', '.join(up)}, lower in {', '.join(down)}; "
+                "they cannot be averaged, give them separate groups."
+            )
+        return next(iter(known.values()), True)
 
     def of(self, system: str, evaluation: str, task: str, metric: str) -> pd.DataFrame | None:
         """The items of one system, evaluation, task and metric (all seeds), or None."""
@@ -111,13 +133,66 @@ def load_results(
     runs = dict(_sealed_runs(suite, root))
     expected = expected_runs(suite, task_groups(tasks or tasks_folder()))
     checkpoints = dict(_checkpoints(suite, root))
+    directions = {key: up for run in runs for key, up in _directions(root / run.folder, run.task).items()}
+    items = cached(root / CACHE_FILE, items_key(runs), lambda: _items(suite, root, runs, progress))
+    notes = tuple(_notes(runs, checkpoints))
+    return Results(suite, root, runs, items, checkpoints, expected, notes, directions)
+
+
+def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool]:
+    """(task, metric) → whether higher is better, from lm-eval's own results file; what it does not say is left out."""
+    path = folder / RESULTS_FILE
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")).get("higher_is_better", {})
+    except (OSError, ValueError) as error:
+        raise FrameError(f"{path} is not lm-eval's results file ({error}); evaluate this run again.") from error
+    return {(task, str(name)): bool(up) for name, up in (said.get(task) or {}).items() if up is not None}
+
+
+def _items(
+    suite: Suite, root: Path, runs: dict[RunKey, RunRecord], progress: Callable[[int, int], None]
+) -> pd.DataFrame:
     parts = []
     for number, (key, record) in enumerate(runs.items(), 1):
         parts.append(_run_items(key, record, root / key.folder, suite))
         progress(number, len(runs))
-    items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=pd.Index(ITEM_COLUMNS))
-    items = items.astype(dict.fromkeys(LABELS, "category"))
-    return Results(suite, root, runs, items, checkpoints, expected, tuple(_notes(runs, checkpoints)))
+    return joined(parts)
+
+
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The parts below one another, repeated texts as categories: a million items stay within a few hundred megabytes."""
+    if not parts:
+        return pd.DataFrame(columns=pd.Index(ITEM_COLUMNS)).astype(dict.fromkeys(LABELS, "category"))
+    columns = {
+        name: union_categoricals([part[name] for part in parts])
+        if name in LABELS
+        else np.concatenate([part[name].to_numpy() for part in parts])
+        for name in ITEM_COLUMNS
+    }
+    return pd.DataFrame(columns)
+
+
+def items_key(runs: dict[RunKey, RunRecord]) -> str:
+    """What the frame depends on: which runs, their samples' sha256 (checked before), and the columns of the frame."""
+    samples = {key.folder: [record.run_id, record.files.get(SAMPLES_FILE)] for key, record in runs.items()}
+    return digest_of([ITEM_COLUMNS, samples], 32)
+
+
+def cached(path: Path, key: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The frame stored under `key` at `path`, or made and stored there; an unreadable or older file is made anew."""
+    try:
+        table = parquet.read_table(path)
+        if (table.schema.metadata or {}).get(KEY_FIELD) == key.encode():
+            return table.to_pandas()
+    except (OSError, pyarrow.ArrowInvalid):
+        pass  # none yet, or the rest of a broken write: made again below
+    frame = make()
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY_FIELD: key.encode()})
+    buffer = pyarrow.BufferOutputStream()
+    parquet.write_table(table, buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue().to_pybytes())
+    return frame
 
 
 def _sealed_runs(suite: Suite, root: Path) -> Iterator[tuple[RunKey, RunRecord]]:
@@ -172,7 +247,7 @@ def _notes(runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], Che
 
 
 def _run_items(key: RunKey, record: RunRecord, folder: Path, suite: Suite) -> pd.DataFrame:
-    rows = pd.DataFrame(_item_rows(folder / SAMPLES_FILE), columns=pd.Index(_SAMPLE_COLUMNS))
+    rows = pd.DataFrame(item_rows(folder / SAMPLES_FILE), columns=pd.Index(SAMPLE_COLUMNS))
     if rows.duplicated(["item", "metric"]).any():
         twice = rows.loc[rows.duplicated(["item", "metric"]), "item"].iloc[0]
         raise FrameError(f"{folder / SAMPLES_FILE}: item '{twice}' is scored twice; evaluate this run again.")
@@ -186,54 +261,7 @@ def _run_items(key: RunKey, record: RunRecord, folder: Path, suite: Suite) -> pd
         "kind": record.kind or "",
         "oracle_length": record.oracle_length,
     }
-    return rows.assign(**constants).reindex(columns=ITEM_COLUMNS)
-
-
-_SAMPLE_COLUMNS = ["language", "world_task", "template", "item", "metric", "value", "chance", "prediction"]
-
-
-def _item_rows(path: Path) -> list[tuple]:
-    """One tuple per line and metric, named `metric`, or `metric,filter` where a run has several filters."""
-    lines = list(_lines(path))
-    several = len({line.get("filter") for line in lines}) > 1
-    rows = []
-    for line in lines:
-        doc = line["doc"]
-        choices = doc.get("choices")
-        known = isinstance(choices, list) and len(choices) > 1
-        about = tuple(None if doc.get(name) is None else str(doc[name]) for name in ("language", "task", "template"))
-        item, chance = str(doc.get("id", line["doc_id"])), 1 / len(choices) if known else math.nan
-        prediction = chosen(line.get("filtered_resps"), len(choices)) if known else math.nan
-        for metric in line["metrics"]:
-            name = f"{metric},{line['filter']}" if several else metric
-            value = line.get(metric)
-            if isinstance(value, (bool, int, float)):
-                rows.append((*about, item, name, float(value), chance, prediction))
-    return rows
-
-
-def _lines(path: Path) -> Iterator[dict]:
-    with open(path, encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            try:
-                line = json.loads(text)
-                if not isinstance(line["doc"], dict) or not isinstance(line["metrics"], list):
-                    raise TypeError("`doc` must be a mapping and `metrics` a list")
-            except (ValueError, KeyError, TypeError) as error:
-                raise FrameError(f"{path}, line {number}: not one of lm-eval's samples ({error!r}).") from error
-            yield line
-
-
-def chosen(responses: Any, n_choices: int) -> float:
-    """Index of the choice with the highest log-probability (stored as text); NaN when not recorded.
-
-    The first of equals, as numpy's argmax in lm-eval's multiple_choice.
-    """
-    try:
-        scores = [float(response[0]) for response in responses[:n_choices]]
-    except (TypeError, ValueError, IndexError):
-        return math.nan
-    return float(scores.index(max(scores))) if len(scores) == n_choices else math.nan
+    return rows.assign(**constants).reindex(columns=ITEM_COLUMNS).astype(dict.fromkeys(LABELS, "category"))
 
 
 RUN_FIELDS = (
@@ -275,3 +303,19 @@ def runs_frame(results: Results) -> pd.DataFrame:
 def file_digest(path: Path) -> str | None:
     """sha256 of a file, None where there is none."""
     return sha256_file(path) if path.is_file() else None
+
+
+WRITERS = {".parquet": "to_parquet", ".csv": "to_csv", ".feather": "to_feather"}
+
+
+def export(results: Results, path: Path) -> None:
+    """The item frame for other tools: .parquet, .csv or .feather by the file's ending.
+
+    Raises:
+        FrameError: another ending.
+    """
+    if path.suffix not in WRITERS:
+        raise FrameError(f"cannot export to '{path.name}': use one of the endings {', '.join(WRITERS)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    more = {"index": False} if path.suffix != ".feather" else {}
+    getattr(results.items, WRITERS[path.suffix])(path, **more)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from harness.records import CHECKPOINT_FILE
+from harness.records import CHECKPOINT_FILE, RecordError
 from harness.suites import Suite
 
 
@@ -22,3 +23,21 @@ def checkpoint_folder(suite: Suite, root: Path, system: str, seed: int) -> Path 
         if (folder / CHECKPOINT_FILE).is_file():
             return folder
     return None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As `write_atomically`, for bytes.
+
+    Raises:
+        RecordError: the folder cannot be written or the disk is full.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RecordError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error

@@ -7,9 +7,12 @@ way.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from harness.records import RecordError, RunRecord, read_checkpoint, read_run, sha256_file, weights_digest
 from harness.suites import Suite, unknown
@@ -73,6 +76,8 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
         yield Fact(0, "value", f"{cell['value']} {cell['unit']}")
     if cell["n_items"]:
         yield Fact(0, "based on", f"{cell['n_items']} items, seeds {cell['seed_values'].replace(';', ', ')}")
+    if cell["source"]:
+        yield Fact(1, "published in", cell["source"])
     references = cell["runs"].split()
     yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
 
@@ -83,6 +88,8 @@ MEASURED = {"scoring": "speed/scoring.csv", "length_accuracy": "speed/lengths.cs
 def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
     if not cell["text"]:
         yield Fact(1, "to do", f"`make tables SUITE={suite.name}` makes the missing runs")
+        return
+    if cell["source"]:
         return
     systems = {system.name for system in suite.systems}
     speed = root / "speed" / "decoding.csv"
@@ -129,6 +136,11 @@ def _run(record: RunRecord, folder: Path, root: Path) -> Iterator[Fact]:
     yield Fact(2, "adapter", f"{record.adapter} ({settings}), score kind {record.kind or 'none (generation)'}")
     dirty = " with local changes" if record.dirty else ""
     yield Fact(2, "made", f"{record.started} on {record.device}, commit {record.commit or 'unknown'}{dirty}")
+    yield Fact(2, "packages", ", ".join(f"{name} {version}" for name, version in record.packages.items()))
+    seeds = ", ".join(f"{name}={seed}" for name, seed in record.seeds.items())
+    yield Fact(2, "seeds", seeds or "none")
+    for name, digest in sorted(record.data.items()):
+        yield Fact(2, f"data {name}", digest)
     for name, digest in sorted(record.files.items()):
         yield Fact(2, f"{name} sha256", f"{digest} (checked)")
 
@@ -156,9 +168,101 @@ def _checkpoint(suite: Suite, root: Path, system: str, seed: int, run: RunRecord
         yield Fact(2, "recipe.yaml sha256", f"{record.files['recipe.yaml']} (checked)")
     for name, digest in sorted(record.corpus.items()):
         yield Fact(2, f"corpus {name}", digest)
+    yield from _mixture(folder)
     manifest = root / "corpus" / "manifest.json"
     if manifest.is_file():
         digest = sha256_file(manifest)
         same = digest in record.corpus.values()
         verdict = "the one trained on" if same else "another one than at training" if record.corpus else "not recorded"
         yield Fact(2, "corpus/manifest.json sha256", f"{digest} ({verdict})")
+        yield from _sources(manifest)
+
+
+def _mixture(folder: Path) -> Iterator[Fact]:
+    """What the recipe mixed: its source, files and template."""
+    path = folder / "recipe.yaml"
+    recipe = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or {}
+    mixture = recipe.get("mixture")
+    if mixture:
+        text = ", ".join(f"{key}={value}" for key, value in mixture.items() if value not in (None, []))
+        yield Fact(2, "mixture", f"{text}, template {recipe.get('template')}")
+
+
+def _sources(manifest: Path) -> Iterator[Fact]:
+    """The corpus files, hashed again.
+
+    Raises:
+        RecordError: one of them is gone or is not the one that the manifest lists.
+    """
+    listed = json.loads(manifest.read_text(encoding="utf-8")).get("files", {})
+    for name, digest in sorted(listed.items()):
+        path = manifest.parent / name
+        if not path.is_file() or sha256_file(path) != digest:
+            what = "was changed after it was made" if path.is_file() else "is gone"
+            raise RecordError(f"{path} {what}: its manifest lists sha256 {digest}. Make the corpus again.")
+        yield Fact(3, f"source corpus/{name}", f"{digest} (checked)")
+
+
+IN_PATH = ("run", "checkpoint")
+WORDS_OF_PLACE = {"cell", "value", "based on", "made", "run", "checkpoint"}
+
+
+@dataclass(frozen=True)
+class InputDifference:
+    """One input in which two cells differ: what it is and what each has (empty: it has none)."""
+
+    what: str
+    first: str
+    second: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.first or '(none)'} | {self.second or '(none)'}"
+
+
+def inputs(suite: Suite, root: Path, address: str) -> dict[str, str]:
+    """Everything that a cell was made of, flat: 'run 1 task' → text; runs and checkpoints in the chain's order.
+
+    What two runs of the same thing never share (times, places, the values themselves) is left out.
+    """
+    flat: dict[str, str] = {}
+    count = dict.fromkeys(IN_PATH, 0)
+    owner = ""
+    for fact in explain(suite, root, address):
+        if fact.what in IN_PATH:
+            count[fact.what] += 1
+            owner = f"{fact.what} {count[fact.what]} "
+            if fact.what == "checkpoint":
+                recipe = root / fact.text.partition(",")[0] / "recipe.yaml"
+                flat |= {f"{owner}recipe {key}": text for key, text in _flat_recipe(recipe).items()}
+        if fact.what == "made":
+            flat[f"{owner}commit"] = fact.text.partition("commit ")[2]
+            flat[f"{owner}device"] = fact.text.partition(" on ")[2].partition(", commit")[0]
+        elif fact.what not in WORDS_OF_PLACE:
+            flat[f"{owner if fact.depth > 1 else ''}{fact.what}"] = fact.text.removesuffix(" (checked)")
+    return flat
+
+
+def _flat_recipe(path: Path) -> dict[str, str]:
+    """`training.steps` → text, for every key of a recipe file."""
+    if not path.is_file():
+        return {}
+    open_keys: list[tuple[str, object]] = [("", yaml.safe_load(path.read_text(encoding="utf-8")))]
+    flat: dict[str, str] = {}
+    while open_keys:
+        name, value = open_keys.pop()
+        if isinstance(value, dict):
+            open_keys += [(f"{name}.{key}".lstrip("."), inner) for key, inner in value.items()]
+        else:
+            flat[name] = str(value)
+    return dict(sorted(flat.items()))
+
+
+def differences(suite: Suite, root: Path, first: str, second: str) -> list[InputDifference]:
+    """The inputs in which two cells differ, in the order of the first cell's chain.
+
+    Raises:
+        AddressError, RecordError: as `explain`.
+    """
+    a, b = inputs(suite, root, first), inputs(suite, root, second)
+    names = list(dict.fromkeys([*a, *b]))
+    return [InputDifference(n, a.get(n, ""), b.get(n, "")) for n in names if a.get(n) != b.get(n)]

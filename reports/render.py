@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from reports.cells import MISSING
 from reports.tables import Table
@@ -32,9 +32,15 @@ FACTS = [
     "p",
     "p_holm",
     "above_chance",
+    "mark",
+    "p_best",
+    "detectable",
+    "rank_flip",
+    "estimator_error",
     "kind",
     "oracle_length",
     "approximate",
+    "source",
 ]
 CSV_COLUMNS = (
     "table",
@@ -101,14 +107,15 @@ def latex_escape(text: str) -> str:
     return text.translate(LATEX_SPECIAL)
 
 
-def grid(table: Table) -> list[list[str]]:
-    """Header and rows as plain text, stubs first; a cell that a row does not have is empty."""
-    header = [*table.stubs, *(column.labels[0] for column in table.columns)]
-    lines = [header]
+def grid(table: Table, escape: Callable[[str], str], best: str, tie: str) -> list[list[str]]:
+    """Header and rows, escaped, stubs first; `best` and `tie` are formats around a marked cell's text."""
+    dress = {"": "{}", "best": best, "tie": tie}
+    lines = [[escape(text) for text in (*table.stubs, *(column.labels[0] for column in table.columns))]]
     for row in table.rows:
         stubs = [*row.labels, *[""] * (len(table.stubs) - len(row.labels))]
         found = (table.cells.get((row.key, column.key)) for column in table.columns)
-        lines.append([*stubs, *("" if cell is None else cell.text for cell in found)])
+        texts = ("" if cell is None else dress[cell.mark].replace("{}", escape(cell.text)) for cell in found)
+        lines.append([*map(escape, stubs), *texts])
     return lines
 
 
@@ -130,7 +137,7 @@ def notes(table: Table, suite: str) -> list[str]:
 
 def to_markdown(table: Table, suite: str, level: int = 2) -> str:
     """A pipe table with heading, caption and footnotes, its columns padded to read well as plain text."""
-    cells = [[markdown_escape(text) for text in line] for line in grid(table)]
+    cells = grid(table, markdown_escape, best="**{}**", tie="{} =")
     cells[1:] = [[text or " " for text in line] for line in cells[1:]]
     widths = [max(3, *(display_width(line[i]) for line in cells)) for i in range(len(cells[0]))]
     stubs = len(table.stubs)
@@ -190,7 +197,8 @@ def _fact(value: object) -> object:
 
 def to_latex(table: Table, suite: str) -> str:
     """A `table` float for booktabs and graphicx; wide tables are shrunk to the line."""
-    header, *lines = [" & ".join(latex_escape(text) for text in line) for line in grid(table)]
+    rows = grid(table, latex_escape, best=r"\textbf{{}}", tie=r"\underline{{}}")
+    header, *lines = [" & ".join(line) for line in rows]
     stubs = len(table.stubs)
     caption = latex_escape(_plain(f"{table.spec.title}. {table.spec.caption}"))
     notes_text = r" \\ ".join(latex_escape(_plain(note)) for note in notes(table, suite))

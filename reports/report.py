@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from harness.records import RecordError, write_atomically
+from harness.records import write_atomically
 from harness.suites import Suite
 from reports.cells import MISSING
+from reports.claims import check_claims, claims_table, load_claims
 from reports.figures import encode, main_figure, pareto_figure
 from reports.frame import Results, file_digest, load_results
-from reports.locations import REPORT_FILE
+from reports.locations import REPORT_FILE, write_bytes
+from reports.published import beside_table, load_published_specs, published_table
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
+from reports.site import PAGE, page
 from reports.tables import Table, build_tables, load_specs
 
 FIGURES: dict[str, tuple[str, str, Callable, str]] = {
@@ -60,16 +62,27 @@ def build(
     results = load_results(suite, root, tasks, progress)
     asked = len(results.runs) + len(results.missing)
     say(f"{len(results.runs)} of {asked} runs, {len(results.items)} item scores; tables")
-    tables = build_tables(results, load_specs())
-    for name, table in tables.items():
+    tables = build_tables(results, load_specs()) | judged(results)
+    papers = {name: published_table(name, spec) for name, spec in load_published_specs().items()}
+    for name, table in (tables | papers).items():
         write_atomically(root / "tables" / f"{name}.md", to_markdown(table, suite.name, level=1))
         write_atomically(root / "tables" / f"{name}.csv", to_csv(table))
         write_atomically(root / "tables" / f"{name}.tex", to_latex(table, suite.name))
     say("figures")
     figures = draw(tables, suite, root)
-    text = report(results, tables, figures)
+    facts = header(results)
+    text = report(results, tables, figures, facts)
     write_atomically(root / REPORT_FILE, text)
+    say("page")
+    write_atomically(root / PAGE, page(results, tables, papers, figures, facts))
     return text
+
+
+def judged(results: Results) -> dict[str, Table]:
+    """The suite's numbers beside published ones, where it has any, and what became of the claims."""
+    compared = beside_table(results, load_published_specs())
+    claims = claims_table(check_claims(load_claims(), results))
+    return ({compared.name: compared} if compared else {}) | {claims.name: claims}
 
 
 def draw(tables: Mapping[str, Table], suite: Suite, root: Path) -> dict[str, dict[str, str]]:
@@ -86,25 +99,33 @@ def draw(tables: Mapping[str, Table], suite: Suite, root: Path) -> dict[str, dic
     return done
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """As `write_atomically`, for bytes.
+def header(results: Results) -> dict[str, Any]:
+    """What report and page say of a suite beside its tables."""
+    suite, records = results.suite, results.runs.values()
+    return {
+        "suite": suite,
+        "runs": len(results.runs),
+        "expected": len(results.runs) + len(results.missing),
+        "missing": results.missing,
+        "stages": [_stage(results, system.name) for system in suite.systems],
+        "total": {
+            "training": duration(c.seconds for c in results.checkpoints.values()),
+            "evaluation": duration(r.seconds for r in records),
+        },
+        "devices": _several(record.device for record in records),
+        "packages": _several(f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"),
+        "commits": _several(f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records),
+        "corpus": file_digest(results.root / "corpus" / "manifest.json"),
+        "notes": results.notes,
+    }
 
-    Raises:
-        RecordError: the folder cannot be written or the disk is full.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RecordError(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
 
-
-def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, dict[str, str]]) -> str:
+def report(
+    results: Results,
+    tables: Mapping[str, Table],
+    figures: Mapping[str, dict[str, str]],
+    facts: Mapping[str, Any],
+) -> str:
     """The text of report.md."""
     suite = results.suite
     folder = Path(__file__).resolve().parent / "templates"
@@ -117,25 +138,7 @@ def report(results: Results, tables: Mapping[str, Table], figures: Mapping[str, 
         for table in tables.values()
         if table.spec.in_report
     ]
-    records = results.runs.values()
-    return environment.get_template("report.md.j2").render(
-        suite=suite,
-        runs=len(results.runs),
-        expected=len(results.runs) + len(results.missing),
-        missing=results.missing,
-        stages=[_stage(results, system.name) for system in suite.systems],
-        total={
-            "training": duration(c.seconds for c in results.checkpoints.values()),
-            "evaluation": duration(r.seconds for r in records),
-        },
-        devices=_several(record.device for record in records),
-        packages=_several(f"{name} {v}" for r in records for name, v in r.packages.items() if v != "not installed"),
-        commits=_several(f"{r.commit or 'unknown'}{' (with local changes)' if r.dirty else ''}" for r in records),
-        tables=shown,
-        files=list(tables),
-        corpus=file_digest(results.root / "corpus" / "manifest.json"),
-        notes=results.notes,
-    )
+    return environment.get_template("report.md.j2").render(**facts, tables=shown, files=list(tables))
 
 
 def _several(values: Iterable[str]) -> list[str]:

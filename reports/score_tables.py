@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from reports.cells import (
     p_text,
     score_cell,
 )
+from reports.comparisons import estimator_error
 from reports.frame import Results, reference
+from reports.marks import BEST_NOTE, Rivals, mark_best
+from reports.samples import SCORES_FILE, score_lines
 from reports.tables import Extra, Group, Line, Table, TableSpec, groups_of, pairs_of
 
 
@@ -34,7 +38,9 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     keys = {pair: f"{pair[0]}:{pair[1]}" if several else pair[0] for pair in pairs}
     by_group = {
         group.name: {
-            pair: load_scores(results, *pair, group.tasks, group.metric, by_task=spec.aggregate == "tasks")
+            pair: load_scores(
+                results, *pair, group.tasks, group.metric, by_task=spec.aggregate == "tasks", parallel=group.parallel
+            )
             for pair in pairs
         }
         for group in groups
@@ -45,7 +51,11 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     for group in groups:
         spreads = {e: column_spread(results, e, group, None, spec.aggregate == "tasks") for e in {p[1] for p in pairs}}
         column = by_group[group.name]
-        cells |= {(keys[pair], group.name): score_cell(column[pair], spreads[pair[1]]) for pair in pairs}
+        for pair in pairs:
+            cell = score_cell(column[pair], spreads[pair[1]])
+            cells[keys[pair], group.name] = replace(cell, facts={**cell.facts, **_estimator_facts(results, cell)})
+    if spec.mark_best:
+        cells |= mark_best({g.name: _rivals(results, by_group[g.name], keys, cells, g) for g in groups}, cells)
     tested = [(keys[p], g.name, by_group[g.name][p]) for g in groups if g.against_chance for p in pairs]
     cells = mark_above_chance(cells, {(row, col): _chance_p(s) for row, col, s in tested if isinstance(s, Scores)})
     rows = [Line(keys[pair], _row_labels(results, spec, pair, by_group)) for pair in pairs]
@@ -53,7 +63,7 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     columns = [Line(extra, (EXTRA_LABELS[extra],)) for extra in spec.extras]
     columns += [Line(group.name, (group.label,)) for group in groups]
     stubs = ("System", "Evaluation") if several else ("System",)
-    notes = (CHANCE_NOTE,) if tested else ()
+    notes = ((BEST_NOTE,) if spec.mark_best else ()) + ((CHANCE_NOTE,) if tested else ())
     return Table(name, spec, stubs, tuple(rows), tuple(columns), cells, (*spec.footnotes, *notes))
 
 
@@ -69,6 +79,26 @@ EXTRA_LABELS: dict[Extra, str] = {
     "seconds": "s/1000 items",
     "agreement": "Agreement",
 }
+
+
+def _estimator_facts(results: Results, cell: Cell) -> dict[str, float]:
+    """How much of a sampled score's error other masks alone would make (per cent), where runs say how sure they are."""
+    errors = []
+    for reference_ in cell.runs:
+        folder = results.root / "runs" / reference_.partition("@")[0]
+        if (folder / SCORES_FILE).is_file():
+            errors.append(estimator_error(np.array([line["flip_probability"] for line in score_lines(folder)])))
+    if not errors:
+        return {}
+    # masks of different runs are independent, a run whose scores are exact adds nothing
+    return {"estimator_error": 100 * math.sqrt(sum(error**2 for error in errors)) / len(cell.runs)}
+
+
+def _rivals(results: Results, column: Mapping, keys: Mapping, cells: Mapping, group: Group) -> Rivals:
+    """What a column's rows are compared by: honest rows with scores (none with the reference's length)."""
+    known = {keys[p]: s for p, s in column.items() if isinstance(s, Scores) and not s.oracle_length}
+    spread = statistics.seed_spread([s.values_IS for s in known.values()], [s.strata for s in known.values()])
+    return Rivals(known, spread, results.upward(group.tasks, group.metric))
 
 
 def _chance_p(scores: Scores) -> float:
@@ -95,10 +125,12 @@ def _summary_rows(groups: list[Group], by_group: Mapping, cells: dict[tuple[str,
         chance, counts = known[0].chance, sorted({len(s.items) for s in known})
         any_chance |= not math.isnan(chance)
         cells[("chance", group.name)] = (
-            Cell("none") if math.isnan(chance) else Cell(f"{100 * chance:.1f}", 100 * chance, "%")
+            Cell("none", runs=known[0].runs)
+            if math.isnan(chance)
+            else Cell(f"{100 * chance:.1f}", 100 * chance, "%", runs=known[0].runs)
         )
         text = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-        cells[("items", group.name)] = Cell(text, float(counts[0]), "items")
+        cells[("items", group.name)] = Cell(text, float(counts[0]), "items", runs=known[0].runs)
     items = [Line("items", ("Items",))]
     return [Line("chance", ("Chance",)), *items] if any_chance else items
 

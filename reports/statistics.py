@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from reports.comparisons import clustered_error
+
 LEVEL = 0.95
 
 
@@ -73,14 +75,23 @@ def seed_means(values_IS: np.ndarray, strata: Sequence | np.ndarray | None = Non
     return np.mean([values_IS[rows].mean(axis=0) for rows in _strata(len(values_IS), strata)], axis=0)
 
 
-def item_variance(values_IS: np.ndarray, strata: Sequence | np.ndarray | None = None) -> float:
+def item_variance(
+    values_IS: np.ndarray, strata: Sequence | np.ndarray | None = None, clusters: Sequence | np.ndarray | None = None
+) -> float:
     """Squared standard error of the mean over items with the seeds held fixed: var(item means) / I.
+
+    With `clusters` (the source item of each item, where test sets are parallel across languages) whole clusters are
+    what is drawn; then there are no strata.
 
     Averaging over seeds first makes the item the unit (clustering by item). Strata: stratified-sampling
     variance, Σ (1/K²) var_k / I_k (Cochran 1977, eq. 5.6). NaN with fewer than two items in a stratum.
     """
-    groups = _strata(len(values_IS), strata)
     means_I = values_IS.mean(axis=1)
+    if clusters is not None:
+        if strata is not None:
+            raise ValueError("items are either weighed by task or clustered by source item, not both.")
+        return clustered_error(means_I, np.asarray(clusters).tolist()) ** 2
+    groups = _strata(len(values_IS), strata)
     parts = [means_I[rows].var(ddof=1) / len(rows) if len(rows) > 1 else math.nan for rows in groups]
     return float(np.sum(parts)) / len(groups) ** 2
 
@@ -163,6 +174,7 @@ def estimate(
     values_IS: np.ndarray,
     spread: SeedSpread | None = None,
     strata: Sequence | np.ndarray | None = None,
+    clusters: Sequence | np.ndarray | None = None,
 ) -> Estimate:
     """Mean over seeds of item means, with both intervals; `spread` is the column's pooled seed variance.
 
@@ -185,10 +197,11 @@ def estimate(
             tuple(seed_means(values_IS).tolist()),
             n_items,
         )
-    item = item_variance(values_IS, strata)
-    total, freedom = combined_variance(item, n_items, spread, n_seeds)
-    low, high = score_interval(value, total, n_items, freedom)
-    low_items, high_items = score_interval(value, item, n_items, n_items - 1)
+    item = item_variance(values_IS, strata, clusters)
+    units = n_items if clusters is None else len(set(np.asarray(clusters).tolist()))
+    total, freedom = combined_variance(item, units, spread, n_seeds)
+    low, high = score_interval(value, total, units, freedom)
+    low_items, high_items = score_interval(value, item, units, units - 1)
     seeds = tuple(seed_means(values_IS, strata).tolist())
     return Estimate(value, math.sqrt(total), low, high, math.sqrt(item), low_items, high_items, freedom, seeds, n_items)
 
@@ -207,6 +220,7 @@ def paired_difference(
     b_IS: np.ndarray,
     spread: SeedSpread | None = None,
     strata: Sequence | np.ndarray | None = None,
+    clusters: Sequence | np.ndarray | None = None,
 ) -> Difference:
     """Paired comparison of two systems on the same items and the same seeds (a − b, in [−1, 1]).
 
@@ -226,9 +240,10 @@ def paired_difference(
     if spread is not None:
         spread = SeedSpread(2 * spread.between, 2 * spread.noise, spread.freedom)
     value = float(seed_means(difference_IS, strata).mean())
-    item = item_variance(difference_IS, strata)
-    total, freedom = combined_variance(item, n_items, spread, n_seeds)
-    half, half_items = t_quantile(freedom) * math.sqrt(total), t_quantile(n_items - 1) * math.sqrt(item)
+    item = item_variance(difference_IS, strata, clusters)
+    units = n_items if clusters is None else len(set(np.asarray(clusters).tolist()))
+    total, freedom = combined_variance(item, units, spread, n_seeds)
+    half, half_items = t_quantile(freedom) * math.sqrt(total), t_quantile(units - 1) * math.sqrt(item)
     summary = Estimate(
         value,
         math.sqrt(total),
@@ -241,7 +256,7 @@ def paired_difference(
         tuple(seed_means(difference_IS, strata).tolist()),
         n_items,
     )
-    return Difference(summary, _two_sided(value, total, freedom), _two_sided(value, item, n_items - 1))
+    return Difference(summary, _two_sided(value, total, freedom), _two_sided(value, item, units - 1))
 
 
 def _two_sided(value: float, variance: float, freedom: float) -> float:

@@ -5,6 +5,7 @@ A spec names groups of tasks, never systems: rows are the suite's systems that t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,25 @@ from reports.cells import Cell, TableError
 from reports.expected import RunKey
 from reports.frame import Results
 
+Form = Literal[
+    "scores", "languages", "differences", "detail", "speed", "scoring", "lengths", "variance", "corpus", "published"
+]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
 
 class Group(Frozen):
-    """A column of scores: tasks of one kind and the metric read from their samples."""
+    """A column of scores: tasks of one kind and the metric read from their samples.
+
+    parallel: the tasks hold the same items in several languages, so that a document number is one source item
+    everywhere and the unit of every test and error.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     label: str
     tasks: tuple[str, ...] = Field(min_length=1)
     metric: str
     against_chance: bool = False
+    parallel: bool = False
 
 
 class Variant(Frozen):
@@ -43,7 +52,7 @@ class TableSpec(Frozen):
 
     title: str
     caption: str = ""
-    form: Literal["scores", "languages", "differences", "detail", "speed", "scoring", "lengths"]
+    form: Form
     order: int = 0
     evaluations: dict[str, str] = {"main": ""}
     aggregate: Literal["items", "tasks"] = "items"
@@ -51,18 +60,27 @@ class TableSpec(Frozen):
     groups: tuple[Group, ...] = ()
     variants: tuple[Variant, ...] = ()
     of: str | None = None
+    mark_best: bool = False
     in_report: bool = True
     footnotes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> TableSpec:
-        if self.form in ("scores", "languages", "differences") and not self.groups:
+        if self.form in ("scores", "languages", "differences", "variance", "corpus") and not self.groups:
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
+        wrong = [
+            group.metric for group in self.groups if self.form == "corpus" and group.metric not in ("bleu", "chrf")
+        ]
+        if wrong:
+            raise ValueError(f"groups.metric: a table of form 'corpus' knows bleu and chrf, not {wrong[0]}")
         if (self.form == "detail") != (self.of is not None):
             raise ValueError("of: names the table that a 'detail' table spells out, and belongs to that form only")
         return self
+
+
+OTHER_TASKS = "other_tasks"
 
 
 @dataclass(frozen=True)
@@ -104,11 +122,13 @@ def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
 
 def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
+    from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
     from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
+    from reports.variance import variance_table
 
     makers: dict[str, Callable[..., Table | None]] = {
         "scores": scores_table,
@@ -116,6 +136,8 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "differences": differences_table,
         "speed": speed_table,
         "scoring": scoring_table,
+        "variance": variance_table,
+        "corpus": corpus_table,
         "lengths": length_table,
     }
     tables: dict[str, Table] = {}
@@ -129,7 +151,34 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
             made = makers[spec.form](results, name, spec)
         if made is not None:
             tables[name] = made
-    return tables
+    other = other_tasks(results, specs)
+    made = scores_table(results, OTHER_TASKS, other) if other else None
+    return tables | ({OTHER_TASKS: made} if made else {})
+
+
+def other_tasks(results: Results, specs: Mapping[str, TableSpec]) -> TableSpec | None:
+    """A table of the tasks that no shipped table names (imported results, tasks of one's own); None where there are none.
+
+    One column per task with the first of its metrics that lies in [0, 1] on every item; others have no interval here.
+    """
+    named = {task for spec in specs.values() for group in spec.groups for task in group.tasks}
+    ranges = results.items[~results.items["task"].isin(sorted(named))].groupby(
+        ["task", "metric"], observed=True, sort=False
+    )
+    metrics: dict[str, str] = {}
+    for (task, metric), values in ranges["value"]:  # type: ignore[misc]
+        if values.between(0, 1).all():
+            metrics.setdefault(str(task), str(metric))
+    groups = tuple(
+        Group(name=re.sub(r"[^a-z0-9]+", "_", task.lower()), label=task, tasks=(task,), metric=metric)
+        for task, metric in metrics.items()
+    )
+    caption = "Per cent. Mean over seeds ± standard error; each task with its own first metric."
+    return (
+        TableSpec(title="Other tasks", caption=caption, form="scores", groups=groups, mark_best=True)
+        if groups
+        else None
+    )
 
 
 def groups_of(results: Results, spec: TableSpec) -> list[Group]:

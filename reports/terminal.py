@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 GAP = "  "
 _CELL = re.compile(r"(?<!\\)\|")
 _ESCAPE = re.compile(r"\\([\\`*_<>|#~\]\[])")
+_BOLD = re.compile(r"(?<!\\)\*\*")
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)")
 
@@ -29,7 +30,7 @@ def pad(text: str, width: int, left: bool = True) -> str:
 def plain(text: str) -> str:
     """Markdown text as plain text, with terminal control characters shown as ?."""
     text = _LINK.sub(r"\1 (\2)", _IMAGE.sub(r"\1: \2", text))
-    text = _ESCAPE.sub(r"\1", text).replace("&amp;", "&")
+    text = _ESCAPE.sub(r"\1", _BOLD.sub("", text)).replace("&amp;", "&")
     return "".join("?" if unicodedata.category(c) == "Cc" else c for c in text)
 
 

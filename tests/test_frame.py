@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic_results as synthetic
 
 from harness.records import RecordError, read_run, seal, sha256_file
 from reports.expected import RunKey, expand, task_groups, tasks_folder
-from reports.frame import FrameError, chosen, load_results, runs_frame
+from reports.frame import load_results, runs_frame
+from reports.samples import FrameError, chosen
 
 SYSTEMS = ("decoder_it", "instruct_xmlr")
 
@@ -75,9 +79,12 @@ def test_runs_frame_carries_costs(made):
     assert len(frame) == 70
 
 
-def test_progress_counts_the_runs(made):
+def test_progress_counts_the_runs_that_are_read_and_the_cache_reads_none(made):
     steps = []
-    load_results(*made, progress=lambda done, total: steps.append((done, total)))
+    (made[1] / "cache" / "items.parquet").unlink(missing_ok=True)
+    first = load_results(*made, progress=lambda done, total: steps.append((done, total)))
+    again = load_results(*made, progress=lambda done, total: steps.append((-1, total)))
+    pd.testing.assert_frame_equal(first.items, again.items)
     assert steps == [(number, 70) for number in range(1, 71)]
 
 
@@ -187,3 +194,30 @@ def test_chosen_takes_the_first_of_equals():
     assert chosen([["-2.0", "False"], ["-1.0", "False"], ["-1.0", "True"]], 3) == 1.0
     for nothing in (None, [], ["text"], [["-1.0", "False"]]):
         assert chosen(nothing, 2) != chosen(nothing, 2)
+
+
+def test_a_cache_of_other_samples_is_not_used(made, tmp_path):
+    suite, root, tasks = made
+    shutil.copytree(root, tmp_path / "toy")
+    before = load_results(suite, tmp_path / "toy", tasks).items
+    lines = synthetic.samples("mini_nli", 1.0, 3, random.Random(5))
+    synthetic.write_run(tmp_path / "toy", suite, "decoder_it", 0, "main", "mini_nli", lines)
+    after = load_results(suite, tmp_path / "toy", tasks).items
+    assert len(before) == len(after)
+    ours = (
+        (after["system"] == "decoder_it")
+        & (after["seed"] == 0)
+        & (after["task"] == "mini_nli")
+        & (after["metric"] == "acc")
+    )
+    assert after.loc[ours, "value"].eq(1.0).all() and not before.loc[ours, "value"].eq(1.0).all()
+    (tmp_path / "toy/cache/items.parquet").write_bytes(b"torn")
+    pd.testing.assert_frame_equal(load_results(suite, tmp_path / "toy", tasks).items, after)
+
+
+def test_metrics_of_opposite_direction_are_never_averaged(made):
+    results = load_results(*made)
+    both = dataclasses.replace(results, higher_is_better={("a", "score"): True, ("b", "score"): False})
+    with pytest.raises(FrameError, match="higher is better in a, lower in b"):
+        both.upward(["a", "b"], "score")
+    assert both.upward(["a"], "score") and not both.upward(["b"], "score")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,7 +16,11 @@ import synthetic_results as synthetic
 import yaml
 
 from harness.records import read_run, seal, sha256_file
+from harness.suites import load_suite
 from reports.__main__ import main
+from reports.provenance import explain
+from reports.published import load_published_specs
+from reports.rerun import RerunError, rerun
 from reports.terminal import display_width, render
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +53,19 @@ def test_build_writes_every_file_and_prints_the_report(made, capsys):
     root = made / "results/toy"
     before = {path: path.read_bytes() for folder in ("tables", "figures") for path in (root / folder).iterdir()}
     names = {path.relative_to(root).as_posix() for path in before}
-    tables = ("main", "main_detail", "language", "ablation", "estimators", "lengths", "speed")
+    tables = (
+        "main",
+        "main_detail",
+        "language",
+        "ablation",
+        "estimators",
+        "lengths",
+        "speed",
+        "variance",
+        "corpus",
+        "claims",
+    )
+    tables += tuple(load_published_specs())
     figures = {f"figures/{name}.{kind}" for name in ("main", "pareto") for kind in ("png", "pdf")}
     assert names == {f"tables/{name}.{kind}" for name in tables for kind in ("md", "csv", "tex")} | figures
     assert run("build", made) == 0
@@ -210,3 +229,75 @@ def test_terminal_panels_fit_and_lose_nothing():
 
 def test_terminal_shows_no_control_characters():
     assert "\x1b" not in render("| a |\n| --- |\n| \x1b[31mred |\n\nprose \x1b[0m\n", 80)
+
+
+def test_every_cell_of_every_table_resolves(made):
+    """All cells of the suite's own tables, and every tenth one of the papers'."""
+    root = made / "results/toy"
+    suite = load_suite(str(made / "toy.yaml"))
+    cells = []
+    for path in sorted((root / "tables").glob("*.csv")):
+        with open(path, encoding="utf-8", newline="") as file:
+            own = [f"{path.stem}/{line['row']}/{line['column']}" for line in csv.DictReader(file)]
+        cells += own if path.stem not in load_published_specs() else own[:: max(1, len(own) // 3)]
+    assert len(cells) > 300
+    for cell in cells:
+        assert len(list(explain(suite, root, cell))) > 1, cell
+
+
+def test_diff_names_the_inputs_that_differ_and_no_other(made, capsys):
+    assert run("explain", made, "--diff", "main/decoder_im/nli", "main/decoder_it/nli") == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = {line.partition(": ")[0] for line in lines}
+    assert "checkpoint 1 weights sha256" in names and "run 1 samples.jsonl sha256" in names
+    assert any("recipe name" in name for name in names) and not any(
+        "packages" in name or "task" in name for name in names
+    )
+    assert run("explain", made, "--diff", "main/decoder_im/nli", "main/decoder_im/nli") == 0
+    assert "the same inputs" in capsys.readouterr().out
+    assert run("explain", made) == 2 and "name a cell" in capsys.readouterr().err
+
+
+def test_a_tampered_corpus_is_named(copied, capsys):
+    root = copied / "results/toy"
+    (root / "corpus/train.jsonl").write_text("{}")
+    manifest = {"files": {"train.jsonl": "0" * 64}}
+    (root / "corpus/manifest.json").write_text(json.dumps(manifest))
+    assert run("explain", copied, "main/decoder_im/nli") == 2
+    assert "corpus/train.jsonl was changed after it was made" in capsys.readouterr().err
+
+
+def test_rerun_makes_just_that_cell_again_and_says_whether_it_is_the_same(copied):
+    root, suite = copied / "results/toy", load_suite(str(copied / "toy.yaml"))
+    place = "decoder_im-1/main/mini_nli"
+    kept = {p: p.read_bytes() for p in (root / "runs").rglob("*") if p.is_file() and "mini_nli" not in p.parts}
+    before = (root / "runs" / place / "samples.jsonl").read_bytes()
+    asked = []
+
+    def again(name: str, system: str, seed: int, results: Path) -> None:
+        asked.append((name, system, seed, results))
+        assert not (root / "runs" / f"{system}-{seed}/main/mini_nli").exists()
+        accuracy = 0.5 if seed else 0.0
+        lines = synthetic.samples("mini_nli", accuracy, 2, random.Random(seed))
+        if seed == 1:
+            lines = [json.loads(line) for line in before.decode().splitlines()]
+        synthetic.write_run(root, suite, system, seed, "main", "mini_nli", lines)
+
+    redone = list(rerun(suite, root, "main/decoder_im/nli", "toy.yaml", again))
+    assert asked == [("toy.yaml", "decoder_im", seed, root.parent) for seed in (0, 1)]
+    assert [r.same for r in redone] == [False, True] and "byte for byte" in str(redone[1]) and "→ 0.0" in str(redone[0])
+    assert kept == {p: p.read_bytes() for p in kept}
+
+
+def test_a_failed_rerun_changes_nothing(copied):
+    root, suite = copied / "results/toy", load_suite(str(copied / "toy.yaml"))
+    before = {p: p.read_bytes() for p in (root / "runs").rglob("*") if p.is_file()}
+
+    def fails(name: str, system: str, seed: int, results: Path) -> None:
+        raise RerunError("no network")
+
+    with pytest.raises(RerunError, match="no network"):
+        list(rerun(suite, root, "main/decoder_im/nli", "toy", fails))
+    assert before == {p: p.read_bytes() for p in (root / "runs").rglob("*") if p.is_file()}
+    with pytest.raises(RerunError, match="rests on no run"):
+        list(rerun(suite, root, "main/decoder_im/tokens", "toy", fails))

@@ -50,6 +50,8 @@ def test_tables_figures_and_report_are_there(made):
         assert (SMOKE / "figures" / f"main.{ending}").stat().st_size > 1000
         assert (SMOKE / "figures" / f"pareto.{ending}").stat().st_size > 1000
         assert (SMOKE / "figures" / f"scoring.{ending}").stat().st_size > 1000
+    page = (SMOKE / "report" / "index.html").read_text(encoding="utf-8")
+    assert len(page) < 5_000_000 and "Denoising traces" in page
     report = (SMOKE / "report.md").read_text(encoding="utf-8")
     assert "Main results" in report and "missing" not in report.split("## How")[0]
     assert "Main results" in made.stdout

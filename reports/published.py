@@ -1,0 +1,310 @@
+"""Published numbers (results/published/*.csv) as tables, and this suite's numbers beside them where it has any.
+
+Each published number carries paper, version, table and (where needed) a note; nothing here is measured by us. A cell
+of ours is compared with its published one only if the spec says that they measure the same thing; what stands in the
+way is the verdict, never a silent comparison.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from harness.records import Frozen
+from harness.suites import read_yaml, unknown
+from reports import statistics
+from reports.cells import MISSING, Absent, Cell, column_spread, load_scores, signed
+from reports.frame import Results
+from reports.locations import ReportsError
+from reports.tables import Group, Line, Table, TableSpec
+
+COLUMNS = ["paper", "version", "table", "system", "model", "params", "task", "subset", "lang", "prompt", "metric", "value", "note"]  # fmt: skip
+L1 = (
+    "ar bn ca en es eu fr gu hi id mr pt sw ta te ur vi zh".split()
+)  # languages of BLOOM's pretraining among xMTF's tasks
+PARAMETERS = {"K": 1e3, "M": 1e6, "B": 1e9}
+
+
+class PublishedError(ReportsError):
+    """Published numbers are missing or a spec asks for some that are not there; the message names file and key."""
+
+
+class Match(Frozen):
+    """Which published cells a suite's runs may stand beside.
+
+    where: columns of the published file → value; systems: published model → system of the suite; tasks and metric:
+    what is read from the runs; language: only items of it; why: a reason that forbids comparison (shown as verdict).
+    """
+
+    where: dict[str, str]
+    systems: dict[str, str]
+    tasks: tuple[str, ...] = Field(min_length=1)
+    metric: str
+    evaluation: str = "main"
+    language: str | None = None
+    parallel: bool = False
+    why: str = ""
+
+
+class PublishedSpec(Frozen):
+    """One published table: rows and columns are columns of the CSV file, several numbers of a cell are combined."""
+
+    title: str
+    caption: str = ""
+    order: int = 0
+    paper: str
+    tables: tuple[str, ...] = Field(min_length=1)
+    where: dict[str, tuple[str, ...]] = {}
+    languages: Literal["all", "L1", "L2"] = "all"
+    rows: tuple[str, ...] = Field(min_length=1)
+    columns: tuple[str, ...] = Field(min_length=1)
+    combine: Literal["one", "median", "mean"] = "one"
+    decimals: int = 2
+    figure: Literal["none", "bars", "boxes", "lines", "scatter"] = "none"
+    x: str = ""
+    matches: tuple[Match, ...] = ()
+    footnotes: tuple[str, ...] = ()
+
+
+def published_folder() -> Path:
+    """results/published of the checkout."""
+    return Path(__file__).resolve().parents[1] / "results" / "published"
+
+
+@lru_cache(maxsize=8)
+def load_published(paper: str, folder: Path | None = None) -> pd.DataFrame:
+    """All numbers of a file, `value` as float, empty texts as "".
+
+    Two derived columns: `prompt_language` (EN, MT, HT: the part of xMTF's prompt names before the colon) and
+    `dataset` (the part of `subset` before the bar).
+
+    Raises:
+        PublishedError: no such file, or one without the columns of results/README.md.
+    """
+    path = (folder or published_folder()) / f"{paper}.csv"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.csv"))
+        raise PublishedError(unknown("published file", paper, known))
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    lacking = [name for name in COLUMNS if name not in frame.columns]
+    if lacking:
+        raise PublishedError(f"{path} lacks the columns {', '.join(lacking)}; see results/README.md.")
+    frame["value"] = pd.to_numeric(frame["value"])
+    frame["prompt_language"] = frame["prompt"].str.split(":").str[0]
+    frame["dataset"] = frame["subset"].str.split("|").str[0].replace({"2016": "storycloze", "xl": "winogrande"})
+    return frame
+
+
+def specs_folder() -> Path:
+    """reports/tables/published/, the shipped tables of the papers."""
+    return Path(__file__).resolve().parent / "tables" / "published"
+
+
+def load_published_specs(folder: Path | None = None) -> dict[str, PublishedSpec]:
+    """Every published table by name, in order; ConfigError names a wrong file and key."""
+    specs = {path.stem: read_yaml(path, PublishedSpec) for path in sorted((folder or specs_folder()).glob("*.yaml"))}
+    return dict(sorted(specs.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def selected(spec: PublishedSpec) -> pd.DataFrame:
+    """The numbers that a spec asks for.
+
+    Raises:
+        PublishedError: none at all, or an unknown column.
+    """
+    frame = load_published(spec.paper)
+    for name in (*spec.rows, *spec.columns, *spec.where):
+        if name not in frame.columns:
+            raise PublishedError(f"'{spec.title}': " + unknown("column", name, list(frame.columns)))
+    keep = frame["table"].isin(spec.tables)
+    for name, values in spec.where.items():
+        keep &= frame[name].isin(values)
+    if spec.languages != "all":
+        keep &= frame["lang"].isin(L1) == (spec.languages == "L1")
+    if not bool(keep.to_numpy().any()):
+        raise PublishedError(f"'{spec.title}': {spec.paper}.csv has no number for it; see its tables and where.")
+    return pd.DataFrame(frame[keep])
+
+
+def published_table(name: str, spec: PublishedSpec) -> Table:
+    """The table as printed: one cell per row and column; several numbers are combined as the spec says.
+
+    Raises:
+        PublishedError: a cell has several numbers and the spec says `combine: one`; row and column are named.
+    """
+    frame = selected(spec)
+    rows, columns = _lines(frame, spec.rows), _lines(frame, spec.columns)
+    cells: dict[tuple[str, str], Cell] = {}
+    for first in _combined(frame, spec).to_dict("records"):
+        row, column = (slug([str(first[name]) for name in names]) for names in (spec.rows, spec.columns))
+        if first["count"] > 1 and spec.combine == "one":
+            raise PublishedError(
+                f"'{spec.title}': {first['count']} numbers for {row}/{column}; name more columns, or combine."
+            )
+        note = " ?" if first["note"].startswith("suspect") else ""
+        facts = {"source": source_of(first, spec), "published": first["combined"]}
+        cells[row, column] = Cell(f"{first['combined']:.{spec.decimals}f}{note}", first["combined"], "published", facts)
+    notes = (*spec.footnotes, f"Published: {_versions(frame)}; numbers in results/published/{spec.paper}.csv.")
+    if any(cell.text.endswith("?") for cell in cells.values()):
+        notes += (
+            "? suspect in the paper: " + "; ".join(sorted({n for n in frame["note"] if n.startswith("suspect")})) + ".",
+        )
+    stubs = tuple(label(column) for column in spec.rows)
+    return Table(name, table_spec(spec), stubs, rows, columns, cells, notes)
+
+
+def table_spec(spec: PublishedSpec) -> TableSpec:
+    """What renderers need to know of a published table."""
+    return TableSpec(title=spec.title, caption=spec.caption, form="published", order=spec.order, in_report=False)
+
+
+def _versions(frame: pd.DataFrame) -> str:
+    pairs = frame[["paper", "version"]].drop_duplicates().itertuples(index=False)
+    return "; ".join(f"{paper}, {version}" for paper, version in pairs)
+
+
+def _combined(frame: pd.DataFrame, spec: PublishedSpec) -> pd.DataFrame:
+    """One row per cell: the first of its numbers' rows, with `combined` (their median or mean) and `count`."""
+    names = [*spec.rows, *spec.columns]
+    groups = frame.groupby(names, sort=False)["value"]
+    how = "median" if spec.combine == "median" else "mean"
+    found = frame.assign(combined=groups.transform(how), count=groups.transform("size"))
+    return found.drop_duplicates(names)
+
+
+def source_of(first: Mapping[str, Any], spec: PublishedSpec) -> str:
+    """Where a cell's number stands: paper, version, table, note."""
+    combined = f"{spec.combine} of {first['count']} numbers of " if spec.combine != "one" else ""
+    note = f" ({first['note']})" if first["note"] else ""
+    return f"{combined}{first['paper']} {first['table']}, {first['version']}{note}"
+
+
+def _lines(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[Line, ...]:
+    found = frame[list(names)].drop_duplicates().itertuples(index=False)
+    return tuple(Line(slug([str(v) for v in values]), tuple(str(v) or "none" for v in values)) for values in found)
+
+
+def slug(labels: list[str]) -> str:
+    """A key for `explain` from printed labels: lower case, words joined by _, labels by a dot."""
+    return ".".join(re.sub(r"[^a-z0-9+.-]+", "_", text.lower()).strip("_") or "none" for text in labels)
+
+
+def label(column: str) -> str:
+    """A CSV column's name as a heading."""
+    return {"lang": "Language", "params": "Parameters"}.get(column, column.replace("_", " ").capitalize())
+
+
+# -- ours beside them -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One published number with ours: both in per cent, the interval ours (new items, new seeds)."""
+
+    table: str
+    row: str
+    column: str
+    published: float
+    cell: Cell
+    verdict: str
+    source: str
+
+
+def beside(results: Results, specs: Mapping[str, PublishedSpec]) -> Iterator[Beside]:
+    """Every published cell that a match of its spec assigns runs of this suite to, with a verdict."""
+    names = {system.name for system in results.suite.systems}
+    for name, spec in specs.items():
+        for match in spec.matches:
+            for model, system in match.systems.items():
+                if system in names and _asked(results, match):
+                    yield from _beside(results, name, spec, match, model, system)
+
+
+def _asked(results: Results, match: Match) -> bool:
+    asked = {(key.evaluation, key.task) for key in (*results.expected, *results.runs)}
+    return all((match.evaluation, task) in asked for task in match.tasks)
+
+
+def _beside(
+    results: Results, name: str, spec: PublishedSpec, match: Match, model: str, system: str
+) -> Iterator[Beside]:
+    frame = selected(spec)
+    keep = frame["model"] == model
+    for column, value in match.where.items():
+        keep &= frame[column] == value
+    group = Group(name="published", label="", tasks=match.tasks, metric=match.metric, parallel=match.parallel)
+    for number in _combined(pd.DataFrame(frame[keep]), spec).to_dict("records"):
+        row, column = (slug([str(number[n]) for n in names]) for names in (spec.rows, spec.columns))
+        source, published = source_of(number, spec), float(number["combined"])
+        scores = load_scores(
+            results, system, match.evaluation, match.tasks, match.metric, match.language, parallel=match.parallel
+        )
+        if isinstance(scores, Absent):
+            yield Beside(name, row, column, published, scores.cell, MISSING, source)
+            continue
+        spread = column_spread(results, match.evaluation, group, match.language, False)
+        got = statistics.estimate(scores.values_IS, spread, None, scores.clusters)
+        low, high, value = 100 * got.low, 100 * got.high, 100 * got.value
+        why = match.why or _obstacle(results, scores, system, str(number["params"]))
+        verdict = f"not comparable: {why}" if why else "match" if low <= published <= high else "differs"
+        cell = Cell(f"{value:.1f} [{low:.1f}, {high:.1f}]", value, "%", {"low": low, "high": high}, scores.runs)
+        yield Beside(name, row, column, published, cell, verdict, source)
+
+
+def _obstacle(results: Results, scores, system: str, params: str) -> str:
+    """What forbids a comparison that the runs themselves show: an oracle length, a limit, another size of network."""
+    if scores.oracle_length:
+        return "ours was decoded with the reference's length"
+    folders = {reference.partition("@")[0] for reference in scores.runs}
+    limited = [
+        record for key, record in results.runs.items() if key.folder.removeprefix("runs/") in folders and record.limit
+    ]
+    if limited:
+        return f"ours was limited to {limited[0].n_items} items"
+    ours = [c.parameters for (name, _), c in results.checkpoints.items() if name == system]
+    theirs = parameters(params)
+    if ours and theirs and not 0.8 < ours[0] / theirs < 1.25:
+        return f"published {params} parameters, ours {ours[0] / 1e6:.2f}M"
+    return ""
+
+
+def parameters(text: str) -> float | None:
+    """`560M` → 5.6e8; None for a range or nothing."""
+    found = re.fullmatch(r"([\d.]+)([KMB])", text)
+    return float(found[1]) * PARAMETERS[found[2]] if found else None
+
+
+BESIDE_COLUMNS = {"published": "Published", "ours": "Ours [95 %]", "difference": "Δ", "verdict": "Verdict"}
+
+
+def beside_table(results: Results, specs: Mapping[str, PublishedSpec]) -> Table | None:
+    """All comparisons of a suite in one table; None where it runs nothing that was published."""
+    found = list(beside(results, specs))
+    if not found:
+        return None
+    rows, cells = [], {}
+    for entry in found:
+        row = f"{entry.table}:{entry.row}:{entry.column}"
+        rows.append(Line(row, (specs[entry.table].title, entry.row, entry.column)))
+        facts = {"source": entry.source}
+        cells[row, "published"] = Cell(f"{entry.published:g}", entry.published, "published", facts)
+        cells[row, "ours"] = entry.cell
+        gap = None if entry.cell.value is None else entry.cell.value - entry.published
+        absent = entry.cell if gap is None else None
+        cells[row, "difference"] = absent or Cell(signed(gap or 0.0), gap, "points", facts, entry.cell.runs)
+        cells[row, "verdict"] = absent or Cell(entry.verdict, facts=facts, runs=entry.cell.runs)
+    spec = TableSpec(
+        title="Published beside reproduced",
+        caption="Match: the published number lies in our 95 % interval (other items and another training seed).",
+        form="published",
+        order=90,
+    )
+    columns = tuple(Line(key, (text,)) for key, text in BESIDE_COLUMNS.items())
+    return Table("published", spec, ("Table", "Row", "Column"), tuple(rows), columns, cells)
