@@ -13,6 +13,7 @@ subset. Files of the official sizes are also held against the official digests (
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import os
@@ -71,6 +72,7 @@ def load(
     if runs_code:
         sandbox.require()
     check_settings(convention, contrast)
+    _check_types(prompts, samples, data_revisions, configuration)
     spec = benchmark_of(benchmark, subset, split)
     documents = documents_of(benchmark, subset, split, data_revisions)
     if templates is not None:
@@ -84,6 +86,23 @@ def load(
     if runs_code:
         documents = [{**d, "id": f"{d['id']}#{n}", "samples": samples} for d in documents for n in range(samples)]
     return {split: Dataset.from_list(documents)}
+
+
+SETTINGS = ("prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data_revisions", "samples")
+
+
+def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str, Any]) -> None:
+    """DataError for settings of another type, and for a key that is nearly one of ours (lm-eval passes many others)."""
+    if not isinstance(prompts, (str, type(None))):
+        raise DataError(f"prompts should be a text (names separated by commas, or promptsource:PATH), got {prompts!r}.")
+    if not isinstance(samples, int) or samples < 1:
+        raise DataError(f"samples should be a whole number from 1 on, got {samples!r}.")
+    if not isinstance(revisions, (Mapping, type(None))):
+        raise DataError(f"data_revisions should be an object {{repository: commit}}, got {revisions!r}.")
+    for key in others:
+        near = difflib.get_close_matches(key, SETTINGS, n=1, cutoff=0.8)
+        if near:
+            raise DataError(f"unknown setting '{key}' of the tasks. Did you mean '{near[0]}'?")
 
 
 def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> list[Document]:

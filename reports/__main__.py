@@ -111,9 +111,10 @@ def _build(suite: Suite, root: Path, options: argparse.Namespace) -> None:
 
     _print(build(suite, root, say=say, progress=progress))
     if options.export:
-        from reports.frame import export, load_results
+        from reports.frame import load_results
+        from reports.frame_files import export
 
-        export(load_results(suite, root), options.export)
+        export(load_results(suite, root).items, options.export)
         print(f"Items: {options.export}")
     print(f"Report: {root / REPORT_FILE}")
 

@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow
-from pandas.api.types import union_categoricals
-from pyarrow import parquet
 
 from harness.records import (
     RUN_FILE,
@@ -32,7 +28,8 @@ from harness.records import (
 )
 from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
-from reports.locations import checkpoint_folder, write_bytes
+from reports.frame_files import cached, joined
+from reports.locations import checkpoint_folder
 from reports.samples import SAMPLE_COLUMNS, SAMPLES_FILE, FrameError, item_rows
 
 ITEM_COLUMNS = [
@@ -70,7 +67,6 @@ LABELS = [
 ]
 RESULTS_FILE = "results.json"
 CACHE_FILE = Path("cache") / "items.parquet"
-KEY_FIELD = b"anyorder.runs"
 
 
 @dataclass(frozen=True)
@@ -156,43 +152,13 @@ def _items(
     for number, (key, record) in enumerate(runs.items(), 1):
         parts.append(_run_items(key, record, root / key.folder, suite))
         progress(number, len(runs))
-    return joined(parts)
-
-
-def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The parts below one another, repeated texts as categories: a million items stay within a few hundred megabytes."""
-    if not parts:
-        return pd.DataFrame(columns=pd.Index(ITEM_COLUMNS)).astype(dict.fromkeys(LABELS, "category"))
-    columns = {
-        name: union_categoricals([part[name] for part in parts])
-        if name in LABELS
-        else np.concatenate([part[name].to_numpy() for part in parts])
-        for name in ITEM_COLUMNS
-    }
-    return pd.DataFrame(columns)
+    return joined(parts, ITEM_COLUMNS, LABELS)
 
 
 def items_key(runs: dict[RunKey, RunRecord]) -> str:
     """What the frame depends on: which runs, their samples' sha256 (checked before), and the columns of the frame."""
     samples = {key.folder: [record.run_id, record.files.get(SAMPLES_FILE)] for key, record in runs.items()}
     return digest_of([ITEM_COLUMNS, samples], 32)
-
-
-def cached(path: Path, key: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The frame stored under `key` at `path`, or made and stored there; an unreadable or older file is made anew."""
-    try:
-        table = parquet.read_table(path)
-        if (table.schema.metadata or {}).get(KEY_FIELD) == key.encode():
-            return table.to_pandas()
-    except (OSError, pyarrow.ArrowInvalid):
-        pass  # none yet, or the rest of a broken write: made again below
-    frame = make()
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY_FIELD: key.encode()})
-    buffer = pyarrow.BufferOutputStream()
-    parquet.write_table(table, buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue().to_pybytes())
-    return frame
 
 
 def _sealed_runs(suite: Suite, root: Path) -> Iterator[tuple[RunKey, RunRecord]]:
@@ -303,19 +269,3 @@ def runs_frame(results: Results) -> pd.DataFrame:
 def file_digest(path: Path) -> str | None:
     """sha256 of a file, None where there is none."""
     return sha256_file(path) if path.is_file() else None
-
-
-WRITERS = {".parquet": "to_parquet", ".csv": "to_csv", ".feather": "to_feather"}
-
-
-def export(results: Results, path: Path) -> None:
-    """The item frame for other tools: .parquet, .csv or .feather by the file's ending.
-
-    Raises:
-        FrameError: another ending.
-    """
-    if path.suffix not in WRITERS:
-        raise FrameError(f"cannot export to '{path.name}': use one of the endings {', '.join(WRITERS)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    more = {"index": False} if path.suffix != ".feather" else {}
-    getattr(results.items, WRITERS[path.suffix])(path, **more)

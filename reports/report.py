@@ -10,12 +10,13 @@ import jinja2
 
 from harness.records import write_atomically
 from harness.suites import Suite
+from reports.beside import beside_table
 from reports.cells import MISSING
 from reports.claims import check_claims, claims_table, load_claims
 from reports.figures import encode, main_figure, pareto_figure
 from reports.frame import Results, file_digest, load_results
 from reports.locations import REPORT_FILE, write_bytes
-from reports.published import beside_table, load_published_specs, published_table
+from reports.published import load_published_specs, published_table
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
 from reports.site import PAGE, page

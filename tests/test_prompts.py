@@ -81,6 +81,34 @@ def test_a_template_that_cannot_be_filled_in_is_named():
         load(templates={"x": {"ask": "a"}})
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompt": "short"}, "unknown setting 'prompt' of the tasks. Did you mean 'prompts'"),
+        ({"conventions": "plain"}, "Did you mean 'convention'"),
+        ({"prompts": ["short"]}, r"prompts should be a text .*, got \['short'\]"),
+        ({"samples": 0}, "samples should be a whole number from 1 on, got 0"),
+        ({"data_revisions": "abc"}, "data_revisions should be an object"),
+        ({"contrast": "shuffled"}, "unknown contrast 'shuffled'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, message):
+    with pytest.raises(DataError, match=message):
+        load(templates=OURS, **settings)
+
+
+def test_what_lm_eval_passes_beside_is_let_through():
+    beside: Any = {
+        "pretrained": "x",
+        "steps": 3,
+        "condition": True,
+        "revision": "main",
+        "scorer": "pll",
+        "layout": "joint",
+    }
+    assert len(load(templates=OURS, version=1.0, **beside)) == 3
+
+
 # -- promptsource
 
 

@@ -11,6 +11,7 @@ import synthetic_results as synthetic
 from scipy import stats
 
 from harness.suites import Suite
+from reports.beside import beside, beside_table
 from reports.claims import OrderClaim, RecomputeClaim, SuiteClaim, check_claims, claims_table, load_claims
 from reports.frame import load_results
 from reports.published import (
@@ -19,8 +20,6 @@ from reports.published import (
     Match,
     PublishedError,
     PublishedSpec,
-    beside,
-    beside_table,
     load_published,
     load_published_specs,
     parameters,
