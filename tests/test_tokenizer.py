@@ -1,5 +1,8 @@
 """The embedded suite's tokenizer: a word is one token wherever it stands, and any text survives."""
 
+import json
+from pathlib import Path
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -45,3 +48,27 @@ def test_tokens_on_the_way_to_a_word_are_dropped(words):
     kept = set(words.get_vocab())
     assert {"Ġgirl", "Ġgirls", "Ġthe"} <= kept and not {"Ġg", "Ġgi", "Ġgir"} & kept
     assert len(ids(words, "the girls")) == 2 and len(ids(words, "girlish")) > 2
+
+
+def test_a_corpus_is_encoded_once(tmp_path, tokenizer, monkeypatch):
+    """The second training reads what the first has encoded; another length is encoded anew, a changed file refused."""
+    from harness.suites import ConfigError
+    from trainers import encoded
+    from trainers.recipe import load_recipe
+
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"))
+    lines = [{"inputs": f"say {n} words", "targets": "red " * (n + 1)} for n in range(9)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "manifest.json").write_text("{}")
+    calls, plain = [], encoded.encode
+    monkeypatch.setattr(encoded, "encode", lambda *given: calls.append(1) or plain(*given))
+    first = encoded.corpus_examples(recipe, tmp_path, tokenizer)
+    assert encoded.corpus_examples(recipe, tmp_path, tokenizer) == first and len(calls) == 1 and len(first) == 9
+    assert isinstance(first[0].prompt[0], int) and all(e.closed for e in first)
+    shorter = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_length": 12})})
+    assert len(encoded.corpus_examples(shorter, tmp_path, tokenizer)) < 9 and len(calls) == 2
+    for path in (tmp_path / "encoded").iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ConfigError, match="was changed"):
+        encoded.corpus_examples(recipe, tmp_path, tokenizer)

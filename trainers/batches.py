@@ -7,7 +7,7 @@ into micro-batches: how many pieces and processes there are changes neither the 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ class BatchPlan:
 
     def __len__(self) -> int:
         return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self[step] for step in range(self.steps))
 
     def __getitem__(self, step: int) -> list[int]:
         if not 0 <= step < self.steps:

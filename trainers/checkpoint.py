@@ -29,6 +29,7 @@ from harness.records import (
 from trainers.assemble import Assembled, assemble, device_name, head_settings
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example, blocks, encode
+from trainers.encoded import corpus_examples
 from trainers.mixture import build, digests, read_records, sha_of_mixture, training_files
 from trainers.networks import count_parameters, load_tokenizer, with_mask_token
 from trainers.objectives.length import LengthStage
@@ -119,6 +120,8 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
         with PartialState().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
             found: Sequence[Example] = tokenise(mixture, tokenizer, digest, recipe.template, training)
+    elif recipe.mixture.source == "embedded" and corpus is not None:
+        found = corpus_examples(recipe, corpus, tokenizer)
     else:
         records = read_records(training_files(recipe.mixture, corpus), recipe.mixture.records)
         found = encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples

@@ -1,0 +1,85 @@
+"""The encoded examples of a corpus, kept beside it: a suite trains many checkpoints on the same ones.
+
+One safetensors file per tokenizer, template and length, written at once; its metadata holds the sha256 of its arrays.
+A corpus that cannot be written to is encoded by every training instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from harness.records import digest_of, write_atomically
+from harness.suites import ConfigError
+from trainers.encode import Example, encode
+from trainers.mixture import digests, read_records, training_files
+from trainers.recipe import Recipe
+
+FOLDER = "encoded"
+COLUMNS = ("prompt", "target", "roles")
+
+
+def corpus_examples(recipe: Recipe, corpus: Path, tokenizer) -> list[Example]:
+    """The training examples of an embedded corpus, encoded once.
+
+    Raises:
+        ConfigError: the kept file was changed.
+        RecordError: it cannot be written.
+    """
+    training = recipe.training
+    files = training_files(recipe.mixture, corpus)
+    what = [
+        digests(files), recipe.mixture.records, tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id,
+        recipe.template, training.max_length, training.too_long,
+    ]  # fmt: skip
+    path = corpus / FOLDER / f"{digest_of(what)}.safetensors"
+    if path.is_file():
+        return _read(path)
+    records = read_records(files, recipe.mixture.records)
+    examples = encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+    if os.access(corpus, os.W_OK):
+        write_atomically(path, _packed(examples))
+    return examples
+
+
+def _packed(examples: Sequence[Example]) -> bytes:
+    arrays: dict[str, np.ndarray] = {"closed": np.array([example.closed for example in examples], np.uint8)}
+    for name in COLUMNS:
+        rows = [getattr(example, name) for example in examples]
+        arrays[name] = np.concatenate([np.asarray(row, np.int32) for row in rows] or [np.empty(0, np.int32)])
+        arrays[f"{name}_sizes"] = np.array([len(row) for row in rows], np.int32)
+    return save(arrays, {"sha256": _sha256(arrays)})
+
+
+def _read(path: Path) -> list[Example]:
+    try:
+        with safe_open(path, "numpy") as file:
+            sealed = (file.metadata() or {}).get("sha256")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+    except SafetensorError as error:
+        raise ConfigError(f"{path} cannot be read ({error}): delete it, it is made again.") from error
+    if sealed != _sha256(arrays):
+        raise ConfigError(f"{path} was changed after it was written: delete it, it is made again.")
+    columns = [_rows(arrays[name], arrays[f"{name}_sizes"]) for name in COLUMNS]
+    return [
+        Example(prompt, target, roles, bool(closed))
+        for prompt, target, roles, closed in zip(*columns, arrays["closed"].tolist(), strict=True)
+    ]
+
+
+def _rows(flat: np.ndarray, sizes: np.ndarray) -> list[tuple[int, ...]]:
+    values, ends = flat.tolist(), np.cumsum(sizes).tolist()
+    return [tuple(values[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _sha256(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + arrays[name].tobytes())
+    return digest.hexdigest()
