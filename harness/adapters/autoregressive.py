@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
@@ -23,6 +24,7 @@ class Autoregressive(HFLM):
     backend_name = "causal"
 
     def __init__(self, pretrained: str | None = None, store: str | None = None, **arguments):
+        self._encoded = lru_cache(maxsize=8)(super().tok_encode)
         name = pretrained or str(newest_checkpoint(self.adapter))
         if pretrained is None:
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {name}")
@@ -83,6 +85,10 @@ class Autoregressive(HFLM):
         """No settings: greedy decoding with the KV cache, and the exact likelihood."""
         if changes:
             raise ValueError(f"--model {self.adapter} has no setting '{next(iter(changes))}'.")
+
+    def tok_encode(self, string, *options, **named) -> list[int]:
+        """HFLM's token ids; a question's context, which HFLM asks for with each choice, is encoded once."""
+        return list(self._encoded(string, *options, **named))
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None):
         """HFLM's scores, counted; the context is cut from the left where it does not fit."""
