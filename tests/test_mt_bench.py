@@ -173,8 +173,8 @@ def test_160_judgments_against_a_failing_judge_and_show_result(tmp_path, monkeyp
             None,
         )
 
-    with ScriptedJudge(rule, one_in_ten, models=("gpt-x",), stall=1.0) as judge:
-        mine = client(judge, tmp_path, model="gpt-x", timeout=0.5)
+    with ScriptedJudge(rule, one_in_ten, models=("gpt-x",), stall=4.0) as judge:
+        mine = client(judge, tmp_path, model="gpt-x", timeout=3.0)
         summary = mt_bench.judge_answers(bench, ["phi-3"], mine, tmp_path)
         assert summary["calls"] == {"judged": 160, "scored": 160, "unscored": 0, "asked_again": 0, "refused": 0}
         assert judge.calls <= 1.15 * 160

@@ -141,6 +141,7 @@ def _completion(body: dict[str, Any], text: str, near: list[dict[str, float]] | 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the default of 5 makes a burst of connections wait for a second, or longer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # a caller that goes away is no error of ours
