@@ -243,7 +243,7 @@ def test_generation_prompts_show_the_document(manager):
     shown = {
         "anyorder_wmt14_de_en": "Translate from German into English.\nGerman: Das Haus ist sehr alt und klein.\nEnglish:",
         "anyorder_wmt14_en_hi": "Translate from English into Hindi.\nEnglish: Das Haus ist sehr alt und klein.\nHindi:",
-        "anyorder_mgsm_te": "Question: Tom has 1,000 eggs and gets 8. How many?\nStep-by-Step Answer:",
+        "anyorder_mgsm_te": "ప్రశ్న: Tom has 1,000 eggs and gets 8. How many?\nదశలవారీగా సమాధానం:",
         "anyorder_gigaword": "a long article about a boat .\n\nWrite a headline for this:",
         "anyorder_xlsum": "A long text about a red boat on the sea.\n\nSum this up in one sentence, in the language of the text:",
         "anyorder_humaneval": "def double(x):",
