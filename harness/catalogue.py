@@ -238,7 +238,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "wmt14": Benchmark(
         title="WMT14", licence="none stated; released for research", splits=("test",), subset_is="direction",
-        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"), columns={"text": str, "reference": str},
+        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"),
+        columns={"text": str, "reference": str, "translation": None},
         rows=lambda subset, split: 2507 if "hi" in subset else 3003,
         mirror_file=lambda subset, split: _wmt14_file(subset, subset.split("-")[0]),
         beside=lambda subset, split: (_wmt14_file(subset, subset.split("-")[1]),), parse=formats.parse_parallel,

@@ -218,14 +218,18 @@ def parse_parallel(lines: list[str], path: Path, subset: str) -> Iterator[Docume
     other = lines_of(path.with_name(path.name.replace(f".{source}.txt", f".{target}.txt")))
     if len(lines) != len(other):
         raise DataError(f"{path}: {len(lines)} lines, but {len(other)} in the other language: not parallel.")
-    return ({"text": a, "reference": b} for a, b in zip(lines, other, strict=True))
+    return (translated({source: a, target: b}, subset) for a, b in zip(lines, other, strict=True))
 
 
 def translation_from_hub(row: Document, subset: str) -> Document | None:
     """A WMT row {"translation": {"de": …, "en": …}} in the direction of `subset`."""
-    source, target = subset.split("-")
-    pair = row["translation"]
-    return {"text": pair[source], "reference": pair[target]}
+    return translated(row["translation"], subset)
+
+
+def translated(pair: dict[str, str], direction: str) -> Document:
+    """text and reference of a direction, and `translation` as on the hub, which promptsource's templates read."""
+    source, target = direction.split("-")
+    return {"text": pair[source], "reference": pair[target], "translation": pair}
 
 
 def parse_prompted(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
