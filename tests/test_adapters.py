@@ -370,7 +370,7 @@ def test_two_processes_give_the_same_numbers(checkpoints, tmp_path):
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
     outputs = [
         subprocess.run(
-            [sys.executable, *how, str(script), folder], env=env, capture_output=True, text=True, timeout=240
+            [sys.executable, *how, str(script), folder], env=env, capture_output=True, text=True, timeout=900
         )
         for how in ([], launch)
     ]

@@ -173,7 +173,7 @@ def test_requests_beyond_the_limits(running):
     assert found.status_code == 400 and found.json()["error"]["message"].startswith("not a chat request: temperature")
     statuses = []
     waiting = [
-        threading.Thread(target=lambda: statuses.append(httpx.post(url, json=body, headers=head, timeout=20)))
+        threading.Thread(target=lambda: statuses.append(httpx.post(url, json=body, headers=head, timeout=900)))
         for _ in range(4)
     ]
     for thread in waiting:
