@@ -84,6 +84,18 @@ def test_pieces_are_the_answer(models, name, writing):
     assert getattr(models[name], "streamer", None) is None
 
 
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_an_answer_has_at_most_the_tokens_asked_for(models, name):
+    """Also from an encoder-decoder, where lm-eval's bound is the prompt's length and the answer's together."""
+    tokens, plain = [], models[name].tokenizer.decode
+    models[name].tokenizer.decode = lambda ids, **more: tokens.append(ids) or plain(ids, **more)
+    try:
+        write_answers(models[name], [DIALOGUE], [Writing(3, 2.0, 5)])
+    finally:
+        del models[name].tokenizer.decode
+    assert len(tokens[-1]) <= (4 if name == "mt0" else 3)  # an encoder-decoder's first token is none of the answer
+
+
 @pytest.mark.parametrize("name", ["decoder_it", "mt0"])
 def test_an_autoregressive_model_tells_every_token(models, name):
     pieces = []
