@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import lm_eval.models  # noqa: F401
@@ -14,7 +15,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
-from harness.adapters.base import NoCheckpoint
+from harness.adapters.base import NARROW, NoCheckpoint, fit_threads
 from harness.adapters.diffusion import DiffusionXlmr
 from harness.adapters.masked_lm import NarXlmr
 from harness.backbones import BackboneError
@@ -246,6 +247,21 @@ def test_constructor_errors_are_sentences(checkpoints, tmp_path, monkeypatch):
         NarXlmr(str(checkpoints["instruct_xmlr"]), batch_size="many")
     with pytest.raises(ValueError, match="dtype"):
         NarXlmr(str(checkpoints["instruct_xmlr"]), dtype="float99")
+
+
+def test_a_narrow_network_takes_one_thread_unless_told(monkeypatch):
+    def threads(width, device="cpu"):
+        torch.set_num_threads(2)
+        fit_threads(SimpleNamespace(hidden_size=width), device)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        assert threads(NARROW) == 2  # the tests run with OMP_NUM_THREADS
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        assert [threads(NARROW), threads(NARROW + 1), threads(NARROW, "cuda")] == [1, 2, 2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_newest_local_checkpoint_is_used_and_named(checkpoints, tmp_path, monkeypatch, capsys):

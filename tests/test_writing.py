@@ -134,7 +134,7 @@ def test_a_beam_may_be_ranked_by_the_scoring_engine(adapter):
     settings = adapter.asked.changed({**beam, "beam_score": "scorer"})
     written = adapter.decode_tokens(prompts, settings, [None] * 4)
     canvas = adapter.backbone.length_canvas(prompts)
-    lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, [8] * 4)
+    lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, 8)
     adapter.configure(rows=300)  # up to 8 tokens: exact
     try:
         for prompt, options, answer in zip(prompts, lengths, written, strict=True):

@@ -9,7 +9,7 @@ import lm_eval.models  # noqa: F401  registering a model before the built-ins ar
 from lm_eval.models import huggingface
 
 from harness.adapters.answers import asker, files_digest
-from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
@@ -35,6 +35,7 @@ class Autoregressive(HFLM):
         arguments["device"] = usable_device(arguments.get("device"))
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
+        fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
         self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
         self.score_log: list[dict] = []  # exact scores: nothing to say of their error

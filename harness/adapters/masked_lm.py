@@ -22,7 +22,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from harness.adapters.answers import asker, files_digest, question_lines, stored_scores
-from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import BackboneError, load_masked
@@ -85,6 +85,7 @@ class MaskedLM(LM):
             trust_remote_code=bool(trust_remote_code), layout=layout,
         )  # fmt: skip
         self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
+        fit_threads(self.backbone.model.config, self._device.type)
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
         self.compiled = bool(compile)
         if self.compiled:
