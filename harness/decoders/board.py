@@ -8,7 +8,10 @@ Shapes: B rows, T tokens, V vocabulary, M positions asked for; log-probabilities
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -24,6 +27,17 @@ from harness.rows import ScoringError, positions_at_once
 
 Rule = Literal["low_confidence", "entropy", "margin"]
 RULES: tuple[Rule, ...] = ("low_confidence", "entropy", "margin")
+_WATCHER: ContextVar[Callable[[list[int]], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched(tell: Callable[[list[int]], None]) -> Iterator[None]:
+    """Whoever decodes a single row here with a decoder that takes no token back tells its final tokens, from the first."""
+    token = _WATCHER.set(tell)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 @dataclass(frozen=True)
@@ -36,13 +50,20 @@ class Guess:
 
 
 class Board:
-    """The state of one decoding; everything target starts hidden.
+    """The state of one decoding; everything target starts hidden. takes_back: whether `hide` may be called.
 
     Raises:
         ValueError: steps < 1.
     """
 
-    def __init__(self, backbone: MaskedBackbone, canvas: Canvas, steps: int, rng: Sampler | None = None):
+    def __init__(
+        self,
+        backbone: MaskedBackbone,
+        canvas: Canvas,
+        steps: int,
+        rng: Sampler | None = None,
+        takes_back: bool = False,
+    ):
         if steps < 1:
             raise ValueError(f"steps={steps}: a decoder needs at least 1 forward pass.")
         self.backbone, self.steps, self.rng = backbone, steps, rng or Sampler()
@@ -53,6 +74,7 @@ class Board:
         self.passes_B = torch.zeros_like(self.length_B)
         self.positions_at_once = positions_at_once(backbone)
         self.block_cache: BlockCache | None = None
+        self._watcher = None if takes_back or len(self.length_B) > 1 else _WATCHER.get()
 
     @cached_property
     def place_BT(self) -> torch.Tensor:
@@ -133,6 +155,9 @@ class Board:
         """Accept a guess at some positions."""
         self.tokens_BT = torch.where(where_BT, guess.token_BT, self.tokens_BT)
         self.logprob_BT = torch.where(where_BT, guess.score_BT, self.logprob_BT)
+        if self._watcher is not None:
+            settled_T = self.target_BT[0] & (self.hidden_BT[0].cumsum(0) == 0)
+            self._watcher(self.tokens_BT[0][settled_T].tolist())
 
     def hide(self, where_BT: torch.Tensor) -> None:
         """Take tokens back; the log-probability they were accepted with stays known."""
