@@ -45,6 +45,7 @@ ITEM_COLUMNS = [
     "world_task",
     "template",
     "item",
+    "document",
     "cluster",
     "metric",
     "value",

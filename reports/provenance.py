@@ -78,6 +78,9 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
         yield Fact(0, "based on", f"{cell['n_items']} items, seeds {cell['seed_values'].replace(';', ', ')}")
     if cell["source"]:
         yield Fact(1, "published in", cell["source"])
+    if cell["measured"]:
+        yield Fact(1, "clean items listed in", cell["measured"])
+        yield Fact(2, f"{cell['measured']} sha256", sha256_file(root / cell["measured"]))
     references = cell["runs"].split()
     yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
 

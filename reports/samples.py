@@ -19,7 +19,18 @@ from reports.locations import ReportsError
 
 SAMPLES_FILE = "samples.jsonl"
 SCORES_FILE = "scores.jsonl"
-SAMPLE_COLUMNS = ["language", "world_task", "template", "item", "cluster", "metric", "value", "chance", "prediction"]
+SAMPLE_COLUMNS = [
+    "language",
+    "world_task",
+    "template",
+    "item",
+    "document",
+    "cluster",
+    "metric",
+    "value",
+    "chance",
+    "prediction",
+]
 _DOC_ID = re.compile(rb'\{"doc_id": (\d+),')
 
 
@@ -71,7 +82,7 @@ def item_rows(path: Path) -> list[tuple]:
             name = f"{metric},{line['filter']}" if several else metric
             value = line.get(metric)
             if isinstance(value, (bool, int, float)):
-                rows.append((*about, item, cluster, name, float(value), chance, prediction))
+                rows.append((*about, item, line["doc_id"], cluster, name, float(value), chance, prediction))
     return rows
 
 

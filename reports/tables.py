@@ -31,6 +31,7 @@ Form = Literal[
     "corpus",
     "published",
     "judge",
+    "contamination",
 ]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
@@ -39,7 +40,7 @@ class Group(Frozen):
     """A column of scores: tasks of one kind and the metric read from their samples.
 
     parallel: the tasks hold the same items in several languages, so that a document number is one source item
-    everywhere and the unit of every test and error.
+    everywhere and the unit of every test and error. files (contamination tables): task → the file of its documents.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -48,6 +49,7 @@ class Group(Frozen):
     metric: str
     against_chance: bool = False
     parallel: bool = False
+    files: dict[str, str] = {}
 
 
 class Variant(Frozen):
@@ -76,7 +78,10 @@ class TableSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> TableSpec:
-        if self.form in ("scores", "languages", "differences", "variance", "corpus") and not self.groups:
+        if (
+            self.form in ("scores", "languages", "differences", "variance", "corpus", "contamination")
+            and not self.groups
+        ):
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
@@ -132,6 +137,7 @@ def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
 
 def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
+    from reports.contamination_table import contamination_table
     from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
     from reports.judge_table import judge_table
@@ -151,6 +157,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "variance": variance_table,
         "corpus": corpus_table,
         "lengths": length_table,
+        "contamination": contamination_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():
