@@ -32,6 +32,7 @@ Form = Literal[
     "published",
     "judge",
     "contamination",
+    "judged",
 ]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
@@ -59,8 +60,23 @@ class Variant(Frozen):
     label: str
 
 
+class JudgedColumn(Frozen):
+    """A number of a judge's summary: `at` is the way to it, keys joined by dots, * for the model's name."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    label: str
+    at: str
+    digits: int = 2
+    scale: float = 1.0
+    unit: str = ""
+
+
 class TableSpec(Frozen):
-    """One table file. `evaluations`: evaluation of the suite → label (shown when there are several)."""
+    """One table file. `evaluations`: evaluation of the suite → label (shown when there are several).
+
+    Judged tables: `sources` are files below the results folder, {judge} for the judge's name → setting (shown where there
+    is any); `command` is what makes them.
+    """
 
     title: str
     caption: str = ""
@@ -71,6 +87,9 @@ class TableSpec(Frozen):
     extras: tuple[Extra, ...] = ()
     groups: tuple[Group, ...] = ()
     variants: tuple[Variant, ...] = ()
+    sources: dict[str, str] = {}
+    judged: tuple[JudgedColumn, ...] = ()
+    command: str = ""
     of: str | None = None
     mark_best: bool = False
     in_report: bool = True
@@ -85,6 +104,10 @@ class TableSpec(Frozen):
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
+        if (self.form == "judged") != bool(self.judged and self.sources and self.command):
+            raise ValueError("sources, judged and command: a 'judged' table needs them, and no other has them")
+        if any(source.count("{judge}") != 1 for source in self.sources):
+            raise ValueError("sources: each file's name needs {judge} once, where the judge's name stands")
         wrong = [
             group.metric for group in self.groups if self.form == "corpus" and group.metric not in ("bleu", "chrf")
         ]
@@ -141,6 +164,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
     from reports.judge_table import judge_table
+    from reports.judged_table import judged_table
     from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
@@ -158,6 +182,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "corpus": corpus_table,
         "lengths": length_table,
         "contamination": contamination_table,
+        "judged": judged_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():
