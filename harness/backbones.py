@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.canvas import Canvas, Layout, SpecialIds
+from harness.canvas import Canvas, Layout, PackedCanvas, SpecialIds
 from harness.lengths import make_length_head
 from harness.prompt_states import AnswerCanvas, LayerCache, PromptStates
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
@@ -89,13 +89,17 @@ class MaskedBackbone:
         if isinstance(canvas, AnswerCanvas):
             arguments["attention_mask"] = canvas.memory.attention_BTK(canvas).unsqueeze(1)
             arguments["past_key_values"] = LayerCache(canvas.memory)
-        elif self.layout.isolated:
+        elif self.layout.isolated or isinstance(canvas, PackedCanvas):
             arguments["attention_mask"] = self.layout.attention_BTT(canvas).unsqueeze(1)
         return self._forward(canvas, arguments)
 
     def _forward(self, canvas: Canvas, arguments: dict[str, Any]) -> torch.Tensor:
-        # A segment of a canvas does not begin at position 0, and isolated answers restart.
-        if self.layout.target_position is not None or self.layout.isolated or isinstance(canvas, AnswerCanvas):
+        # A segment of a canvas does not begin at position 0, isolated answers and packed examples restart.
+        if (
+            self.layout.target_position is not None
+            or self.layout.isolated
+            or isinstance(canvas, AnswerCanvas | PackedCanvas)
+        ):
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
 

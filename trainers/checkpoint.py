@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
+from harness.canvas import Layout
 from harness.records import (
     CheckpointRecord,
     RecordError,
@@ -152,7 +153,9 @@ class _Run:
         return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
 
     def _full_lengths(self) -> list[int]:
-        return [int(length) + 1 for length in self.lengths]  # with the end-of-sequence token
+        layout = self.recipe.layout
+        special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
+        return [int(length) + special for length in self.lengths]
 
     def _plan(self) -> BatchPlan:
         training, seed = self.training, self.recipe.seed
