@@ -117,8 +117,8 @@ class Reading:
         self.network, self.packing = network, None
         if pack_B is not None:
             self.packing = Packing.of(canvas.attend_BT, pack_B)
-            rows = [self.packing.pack(getattr(canvas, name)) for name in Canvas.__dataclass_fields__]
-            canvas = PackedCanvas(*rows, self.packing.segment_PW)
+            rows = {name: self.packing.pack(getattr(canvas, name)) for name in Canvas.__dataclass_fields__}
+            canvas = PackedCanvas(**rows, segment_BT=self.packing.segment_PW)
         self._states = network.hidden(canvas)
 
     def logits_at(self, at_BT: torch.Tensor) -> torch.Tensor:
