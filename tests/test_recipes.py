@@ -53,7 +53,8 @@ def toy(recipe: Recipe, folder: Path, packing: bool = False) -> Recipe:
             ROWS[source["format"]](f"say {WORDS[i % 16]} {WORDS[i % 5]}", f"{WORDS[i % 11]} {WORDS[i % 3]}")
             for i in range(60)
         ]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if not path.exists():
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         source.update(files=[str(path)], hub=None)
     if data["mixture"]["records"]:
         data["mixture"]["records"] = 40
