@@ -259,6 +259,17 @@ def paired_difference(
     return Difference(summary, _two_sided(value, total, freedom), _two_sided(value, item, units - 1))
 
 
+def unpaired_difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
+    """a − b of two samples of different items, with its interval for these checkpoints.
+
+    Newcombe (1998, Stat. Med. 17:873, method 10): the squared distances of the two means from their own limits add.
+    """
+    value = a.value - b.value
+    below = math.hypot(a.value - a.low_items, b.high_items - b.value)
+    above = math.hypot(a.high_items - a.value, b.value - b.low_items)
+    return value, value - below, value + above
+
+
 def _two_sided(value: float, variance: float, freedom: float) -> float:
     if variance == 0.0:
         return 1.0 if value == 0.0 else 0.0
