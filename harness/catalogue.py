@@ -19,10 +19,10 @@ REVISIONS: dict[str, str | None] = {  # None: no commit could be verified; the u
     "cais/mmlu": "c30699e8356da336a370243923dbaf21066bb9fe",
     "openai/openai_humaneval": "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
     "google-research-datasets/tydiqa": "da78f23f9119363459acbaf46bf89426ff26c259",
-    "facebook/anli": None,
-    "SaylorTwift/bbh": None,
+    "facebook/anli": "8e4813d81f46d313dac7892e1c28076917cfcdf9",
+    "SaylorTwift/bbh": "b5306be6f827cfafbb545ff5a51f96916029b0fd",
     "juletxara/mgsm": None,
-    "wmt/wmt14": None,
+    "wmt/wmt14": "b199e406369ec1b7634206d3ded5ba45de2fe696",
     "csebuetnlp/xlsum": None,
     "reciTAL/mlsum": None,
 }

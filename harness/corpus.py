@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import mirror
+from harness.documents import Documents
 from harness.mirror import DataError, Document
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 CORPUS_TEXTS = ("inputs", "targets", "language", "task", "template", "split", "id", "group", "axis")
 
 
-def load_corpus(*, evaluation: str, **configuration: Any) -> dict[str, Dataset]:
-    """lm-eval's `custom_dataset` for the embedded suite: one evaluation set, as {"test": Dataset}."""
-    from datasets import Dataset
-
-    return {"test": Dataset.from_list(corpus(evaluation))}
+def load_corpus(*, evaluation: str, **configuration: Any) -> dict[str, Documents]:
+    """lm-eval's `custom_dataset` for the embedded suite: one evaluation set, as {"test": Documents}."""
+    return {"test": Documents(corpus(evaluation))}
 
 
 def corpus_folder() -> Path:

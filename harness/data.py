@@ -19,15 +19,13 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import mirror, sandbox
 from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, hub_place
+from harness.documents import Documents
 from harness.mirror import DataError, Document
 from harness.prompts import check_settings, templates_for, with_prompts
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +47,8 @@ def load(
     samples: int = 1,
     runs_code: bool = False,
     **configuration: Any,
-) -> dict[str, Dataset]:
-    """lm-eval's `custom_dataset`: the documents of one benchmark, subset and split, as {split: Dataset}.
+) -> dict[str, Documents]:
+    """lm-eval's `custom_dataset`: the documents of one benchmark, subset and split, as {split: Documents}.
 
     Args:
         benchmark, subset, split: see catalogue.py; subset `all` takes every subset that can be had.
@@ -67,8 +65,6 @@ def load(
         DataError: unknown name, hub out of reach, or a file that is missing, damaged or not as published.
         SandboxError: `runs_code`, and there is no sandbox here.
     """
-    from datasets import Dataset
-
     if runs_code:
         sandbox.require()
     check_settings(convention, contrast)
@@ -85,7 +81,7 @@ def load(
             documents = [*({**d, "role": "question"} for d in documents), *({**d, "role": "example"} for d in shown)]
     if runs_code:
         documents = [{**d, "id": f"{d['id']}#{n}", "samples": samples} for d in documents for n in range(samples)]
-    return {split: Dataset.from_list(documents)}
+    return {split: Documents(documents)}
 
 
 SETTINGS = ("prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data_revisions", "samples")

@@ -1,13 +1,15 @@
 """lm-eval's index of tasks with ours in it, whose other part is read when something else is asked for. Torch-free.
 
 lm-eval 0.4.13 reads its own 14,000 YAML files whenever a TaskManager is made; for a small run of tasks of ours that is
-the longest part. Here they are read at the first question that ours (and the user's own folders) cannot answer.
+the longest part. Here they are read at the first question that ours (and the user's own folders) cannot answer, and of
+ours only the files that are asked for.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -15,10 +17,27 @@ Entries = dict[str, Any]  # name → lm-eval's Entry
 
 
 class LazyIndex(dict):
-    """{name: Entry} that reads the rest, once, when a name is missing or when all names are wanted."""
+    """{name: Entry} that reads a file of ours when its name is asked for, and all the rest, once, when another name is
+    missing or when all names are wanted.
 
-    def __init__(self, known: Entries, read_rest: Callable[[], Entries]):
+    Args:
+        known: entries that are read already (the user's own folders); they stay, as a later folder does for lm-eval.
+        files: name → YAML file of ours; `read_file` gives its entry.
+        read_rest: the entries of lm-eval's own files.
+    """
+
+    def __init__(
+        self,
+        known: Entries,
+        files: Mapping[str, Path],
+        read_file: Callable[[Path], Entries],
+        read_rest: Callable[[], Entries],
+    ):
         super().__init__(known)
+        for name in sorted(set(known) & set(files)):
+            logger.warning("Task '%s' from %s overrides ours", name, known[name].yaml_path)
+        self._files = {name: path for name, path in files.items() if name not in known}
+        self._read_file = read_file
         self._read_rest: Callable[[], Entries] | None = read_rest
 
     @property
@@ -27,7 +46,9 @@ class LazyIndex(dict):
         return self._read_rest is None
 
     def complete(self) -> LazyIndex:
-        """This index with the rest in it; what was known before stays, as a later folder does for lm-eval."""
+        """This index with everything in it."""
+        for name in list(self._files):
+            self._read(name)
         if self._read_rest is not None:
             read, self._read_rest = self._read_rest, None
             for name, entry in read().items():
@@ -36,17 +57,25 @@ class LazyIndex(dict):
                     logger.warning("Task '%s' from %s overrides lm-eval's own", name, known.yaml_path)
         return self
 
+    def _read(self, name: str) -> None:
+        self.update(self._read_file(self._files.pop(name)))
+
     def known(self) -> list[str]:
         """The names that are there without reading the rest, sorted."""
-        return sorted(super().keys())
+        return sorted({*super().keys(), *self._files})
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (not self.whole and dict.__contains__(self.complete(), name))
+        found = super().__contains__(name) or name in self._files
+        return found or (not self.whole and dict.__contains__(self.complete(), name))
 
     def __missing__(self, name: str) -> Any:
-        if self.whole:
+        if name in self._files:
+            self._read(name)
+        elif self.whole:
             raise KeyError(name)
-        return self.complete()[name]
+        else:
+            self.complete()
+        return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The entry of `name`, or `default`."""

@@ -101,9 +101,8 @@ def extend_task_manager(manager: Any) -> None:
 
     @functools.wraps(plain_init)
     def init(self, verbosity=None, include_path=None, include_defaults=True, metadata=None) -> None:
-        plain_init(self, verbosity, [*task_paths(), *_as_list(include_path)], False, metadata)
-        if include_defaults:
-            self._index = _with_lm_evals_own(self._index, manager.__module__)
+        plain_init(self, verbosity, _as_list(include_path), False, metadata)
+        self._index = _with_ours(self._index, manager.__module__ if include_defaults else None)
 
     @functools.wraps(plain_load)
     def load(self, task_list):
@@ -135,18 +134,27 @@ def extend_task_manager(manager: Any) -> None:
     logging.getLogger("lm_eval.api.task").addFilter(_worth_saying)
 
 
-def _with_lm_evals_own(known: dict[str, Any], module: str) -> dict[str, Any]:
-    """An index that has lm-eval's own tasks as well, which lie beside the module of TaskManager."""
+def _with_ours(users: dict[str, Any], module: str | None) -> dict[str, Any]:
+    """The user's entries with ours behind them, and lm-eval's own, which lie beside the `module` of TaskManager."""
     from lm_eval.tasks._index import TaskIndex
+    from lm_eval.tasks._yaml_loader import load_yaml
 
     from harness.lazy_index import LazyIndex
 
-    return LazyIndex(known, lambda: TaskIndex.build([Path(str(sys.modules[module].__file__)).parent]))
+    def read_file(path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        TaskIndex.process_cfg(load_yaml(path, resolve_func=False, recursive=True), path, found)
+        return found
+
+    def read_rest() -> dict[str, Any]:
+        return {} if module is None else TaskIndex.build([Path(str(sys.modules[module].__file__)).parent])
+
+    return LazyIndex(users, tasks_known_here(), read_file, read_rest)
 
 
 def _enough(index: dict[str, Any], asked: Sequence[str]) -> list[str]:
     """The names known without lm-eval's own if these can say what `asked` means, else none."""
-    known = index.known() if hasattr(index, "known") else []  # type: ignore[attr-defined]
+    known = index.known()  # type: ignore[attr-defined]
     return known if only_ours(asked) or set(asked) <= set(known) else []
 
 

@@ -17,7 +17,7 @@ def corpus(tmp_path, monkeypatch):
 
 def test_corpus_documents(corpus):
     dataset = corpus_module.load_corpus(evaluation="nli", pretrained="whatever", version=1.0)["test"]
-    assert dataset.num_rows == 4 and dataset[1] == corpus_document("nli", 1)
+    assert len(dataset) == 4 and dataset[1] == corpus_document("nli", 1)
 
 
 def test_no_corpus_says_make_tables(monkeypatch, tmp_path):

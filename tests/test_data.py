@@ -248,7 +248,7 @@ def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
     repository, revision, file = hub_place(spec, "sw", "validation")
     assert path == repository == "cambridgeltl/xcopa"
     assert arguments == {"data_files": {"validation": file}, "revision": revision, "split": "validation"}
-    assert documents.num_rows == 100 and documents[1]["choice2"] == "It rained."
+    assert len(documents) == 100 and documents[1]["choice2"] == "It rained."
     assert set(documents.column_names) == set(spec.columns) | {"id", "source", "language"}
     assert documents[0]["source"] == f"hub:{repository}@{revision}/{file}"
 
@@ -275,12 +275,12 @@ def test_no_benchmark_has_a_column_that_every_document_gets():
 
 def test_a_commit_that_is_not_pinned_must_be_named(hub):
     calls, answer = hub
-    answer["rows"] = [{"premise": "a", "hypothesis": "b", "label": 0}] * 1000
-    settings: Any = {"benchmark": "anli", "subset": "r1", "split": "dev"}
-    with pytest.raises(DataError, match="ANLI: no commit of facebook/anli is pinned.*data_revisions"):
+    answer["rows"] = [{"question": "a", "answer": None, "answer_number": 1}] * 250
+    settings: Any = {"benchmark": "mgsm", "subset": "de", "split": "test"}
+    with pytest.raises(DataError, match="MGSM: no commit of juletxara/mgsm is pinned.*data_revisions"):
         data.load(**settings)
     assert calls == []
-    data.load(**settings, data_revisions={"facebook/anli": "f" * 40})
+    data.load(**settings, data_revisions={"juletxara/mgsm": "f" * 40})
     assert calls[0][1]["revision"] == "f" * 40
 
 

@@ -20,7 +20,7 @@ def test_every_benchmark_has_a_task_and_a_line(monkeypatch):
     table = sources_table()
     assert table.startswith("documents come from the hub (ANYORDER_DATA is not set)")
     assert all(f"\n{spec.title}: " in table and f"licence  {spec.licence}" in table for spec in BENCHMARKS.values())
-    assert "facebook/anli@COMMIT to be named (data_revisions)/plain_text/dev_r1" in table
+    assert "juletxara/mgsm@COMMIT to be named (data_revisions)/bn/test" in table
 
 
 def test_a_mirror_s_gaps_are_said(monkeypatch, tmp_path):

@@ -30,18 +30,26 @@ WHOLE: list[Callable[[dict], Any]] = [
 
 @pytest.fixture
 def lazy():
-    """An index of a and b, whose rest has another b, and how often it was read."""
+    """An index of b (the user's) and a (a file of ours), whose rest has another b, and how often that was read."""
     reads = []
 
     def read() -> dict:
         reads.append(1)
         return dict(REST)
 
-    return LazyIndex({"a": entry("a", "GROUP"), "b": entry("b")}, read), reads
+    files = {"a": Path("a.yaml"), "b": Path("ours.yaml")}
+    return LazyIndex({"b": entry("b")}, files, lambda path: {path.stem: entry(path.stem, "GROUP")}, read), reads
+
+
+def test_the_user_s_task_stands_before_ours(caplog):
+    with caplog.at_level(logging.WARNING):
+        LazyIndex({"b": entry("b")}, {"b": Path("ours.yaml")}, lambda path: {}, dict)
+    assert caplog.messages == ["Task 'b' from b.yaml overrides ours"]
 
 
 def test_what_is_known_needs_no_reading(lazy):
     index, reads = lazy
+    assert index.known() == ["a", "b"] and not dict.__contains__(index, "a")
     assert "a" in index and index["b"].name == "b" and index.get("a") is index["a"] and index.known() == ["a", "b"]
     index.update({"d": entry("d")})
     assert "d" in index and reads == [] and not index.whole
@@ -54,7 +62,7 @@ def test_everything_else_reads_the_rest_once(lazy, ask, caplog):
     with caplog.at_level(logging.WARNING):
         ask(index)
         ask(index)
-    assert reads == [1] and index.whole and list(index) == ["a", "b", "stock"]
+    assert reads == [1] and index.whole and sorted(index) == ["a", "b", "stock"]
     assert index["b"] is ours and caplog.messages == ["Task 'b' from b.yaml overrides lm-eval's own"]
     assert index.get("c", 7) == 7 and "c" not in index and names_of(index) == ["a", "b", "stock"]
     assert names_of(index, "GROUP") == ["a"] and names_of(index, "TASK", "PY_TASK") == ["b", "stock"]

@@ -270,7 +270,7 @@ def test_the_real_files_of_the_five_prompts(monkeypatch, benchmark, language, su
         split
     ]
     plain = data.load(benchmark=benchmark, subset=subset, split=split)[split]
-    assert rows.num_rows == 5 * plain.num_rows and set(rows["n_skipped"]) == {0}
+    assert len(rows) == 5 * len(plain) and set(rows["n_skipped"]) == {0}
     own = prompted_gold(benchmark)
     assert all(row["gold"] == own(row) for row in rows)
 
@@ -301,7 +301,7 @@ def test_the_real_story_prompts(mirror, language, suffix):
     }
     given: Any = {"benchmark": "xstorycloze", "subset": "ru", "split": "eval", "templates": dict.fromkeys(names, {})}
     rows: Any = data.load(**given, gold="never used", **settings)["eval"]
-    assert rows.num_rows == 2 * 5 and [row["gold"] for row in rows] == [1] * 5 + [0] * 5
+    assert len(rows) == 2 * 5 and [row["gold"] for row in rows] == [1] * 5 + [0] * 5
     assert all(
         ("It floated." in row["inputs"]) == (row["template"] != "Generate Ending") for row in rows.select(range(5))
     )

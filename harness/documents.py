@@ -1,0 +1,53 @@
+"""Documents as lm-eval reads them, in memory: it goes through a task's documents four times, and a Dataset decodes every
+row anew each time, which takes longer than all else around a small network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+Row = dict[str, Any]
+
+
+class Documents(Sequence):
+    """Rows with the same columns (None where a row has no such value), with the part of a Dataset that lm-eval uses.
+
+    Every access gives a copy of the row, as a Dataset does.
+    """
+
+    def __init__(self, rows: Iterable[Row]):
+        rows = list(rows)
+        self.column_names = list(dict.fromkeys(name for row in rows for name in row))
+        self._rows = [{name: row.get(name) for name in self.column_names} for row in rows]
+
+    @property
+    def features(self) -> dict[str, None]:
+        """The columns; their types are not known."""
+        return dict.fromkeys(self.column_names)
+
+    @overload
+    def __getitem__(self, key: int) -> Row: ...
+    @overload
+    def __getitem__(self, key: str) -> list[Any]: ...
+    @overload
+    def __getitem__(self, key: slice) -> dict[str, list[Any]]: ...
+    def __getitem__(self, key: int | str | slice) -> Any:
+        """A row by its number, a column by its name, or columns of a slice."""
+        if isinstance(key, str):
+            return [row[key] for row in self._rows]
+        if isinstance(key, slice):
+            return {name: [row[name] for row in self._rows[key]] for name in self.column_names}
+        return dict(self._rows[key])
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(dict, self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def select(self, indices: Iterable[int]) -> Documents:
+        """The rows of these numbers, in that order."""
+        chosen = Documents([])
+        chosen.column_names, chosen._rows = self.column_names, [self._rows[index] for index in indices]
+        return chosen
