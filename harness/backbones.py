@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.canvas import Canvas, Layout, SpecialIds
+from harness.canvas import Canvas, Layout, PackedCanvas, SpecialIds
 from harness.lengths import make_length_head
 from harness.prompt_states import AnswerCanvas, LayerCache, PromptStates
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
@@ -59,8 +59,11 @@ class MaskedBackbone:
     ):
         self.model, self.ids, self.layout = model, ids, layout or Layout()
         self.max_length, self.length_head = max_length, length_head
+        self.vocabulary: int = model.config.vocab_size
         self._head = _vocabulary_head(model)
         self._position_offset = position_offset(model.config)
+        self._shifted, self._weight = bool(getattr(model.config, SHIFT, False)), next(model.parameters())
+        _note_signatures(model)
         # Prompts can be read once, exactly: the prompt cannot see the answer, and the network takes a cache.
         self.takes_cache = _takes_cache(model)
         self.remembers = self.layout.isolated and self.takes_cache
@@ -68,7 +71,7 @@ class MaskedBackbone:
     @property
     def device(self) -> torch.device:
         """Where the network's weights lie."""
-        return next(self.model.parameters()).device
+        return self._weight.device
 
     def compile(self) -> None:
         """torch.compile of the network for every batch size and length; the first passes take tens of seconds.
@@ -87,28 +90,40 @@ class MaskedBackbone:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
         arguments: dict[str, Any] = {"attention_mask": canvas.attend_BT.long()}
         if isinstance(canvas, AnswerCanvas):
-            arguments["attention_mask"] = canvas.memory.attention_BTK(canvas).unsqueeze(1)
+            arguments["attention_mask"] = self._given(canvas.memory.attention_BTK(canvas))
             arguments["past_key_values"] = LayerCache(canvas.memory)
-        elif self.layout.isolated:
-            arguments["attention_mask"] = self.layout.attention_BTT(canvas).unsqueeze(1)
+        elif self.layout.isolated or isinstance(canvas, PackedCanvas):
+            arguments["attention_mask"] = self._given(self.layout.attention_BTT(canvas))
         return self._forward(canvas, arguments)
 
+    def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
+        """A boolean mask [B, T, K] as the network takes it [B, 1, T, K]: eager attention adds what it is given to the scores."""
+        if getattr(self.model.config, "_attn_implementation", None) != "eager":
+            return allowed_BTK.unsqueeze(1)
+        dtype = self.model.dtype
+        low_BTK = torch.zeros_like(allowed_BTK, dtype=dtype).masked_fill(~allowed_BTK, torch.finfo(dtype).min)
+        return low_BTK.unsqueeze(1)
+
     def _forward(self, canvas: Canvas, arguments: dict[str, Any]) -> torch.Tensor:
-        # A segment of a canvas does not begin at position 0, and isolated answers restart.
-        if self.layout.target_position is not None or self.layout.isolated or isinstance(canvas, AnswerCanvas):
+        # A segment of a canvas does not begin at position 0, isolated answers and packed examples restart.
+        if (
+            self.layout.target_position is not None
+            or self.layout.isolated
+            or isinstance(canvas, AnswerCanvas | PackedCanvas)
+        ):
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
 
     def hidden_and_states(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
         """Final hidden states [B, T, D] of a canvas and the keys and values of all its positions; one forward pass."""
         cache = LayerCache()
-        mask = self.layout.attention_BTT(canvas).unsqueeze(1)
+        mask = self._given(self.layout.attention_BTT(canvas))
         hidden_BTD = self._forward(canvas, {"attention_mask": mask, "past_key_values": cache})
         return hidden_BTD, cache.recorded(canvas.attend_BT)
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
-        if getattr(self.model.config, SHIFT, False):
+        if self._shifted:
             return self._head(hidden_BTD[:, :-1][positions_BT[:, 1:]])
         return self._head(hidden_BTD[positions_BT])
 
@@ -139,6 +154,15 @@ def make_any_order(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "is_causal"):
             module.is_causal = False
+
+
+def _note_signatures(model: Any) -> None:
+    """Write the signature of each kind of layer's feed-forward step where `inspect` finds it at once.
+
+    transformers works it out anew in every layer of every pass; in a small network that takes as long as the step.
+    """
+    for kind in {type(module) for module in model.modules() if hasattr(module, "feed_forward_chunk")}:
+        kind.feed_forward_chunk.__signature__ = inspect.signature(kind.feed_forward_chunk)
 
 
 def _takes_cache(model: Any) -> bool:

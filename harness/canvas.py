@@ -43,11 +43,20 @@ class Canvas:
 
     def to(self, device: torch.device | str) -> Canvas:
         """The canvas on another device."""
+        if self.tokens_BT.device == torch.device(device):
+            return self
         return type(self)(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def without_eos(self) -> Canvas:
         """An open canvas: the network does not see where the target ends, so an eos that it writes ends it."""
         return replace(self, attend_BT=self.attend_BT & ~self.eos_BT, eos_BT=torch.zeros_like(self.eos_BT))
+
+
+@dataclass(frozen=True)
+class PackedCanvas(Canvas):
+    """Several examples a row, each of which sees itself alone: segment_BT is the number of each token's example, 0 on padding."""
+
+    segment_BT: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -135,13 +144,17 @@ class Layout:
         attend_BT = torch.arange(width) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
         none_BT = torch.zeros_like(attend_BT)
         positions_BT = torch.arange(width).expand(tokens_BT.shape) * attend_BT
-        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT.clone(), positions_BT)
+        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT, positions_BT)
 
     def attention_BTT(self, canvas: Canvas) -> torch.Tensor:
-        """Boolean attention [B, query, key]: key is no padding, and a prompt query sees prompt keys only."""
+        """Boolean attention [B, query, key]: key is no padding, a prompt query sees prompt keys only, a packed one its own example's."""
         allowed_BTT = canvas.attend_BT.unsqueeze(1).expand(-1, canvas.attend_BT.shape[1], -1)
         if self.isolated:
             allowed_BTT = allowed_BTT & (~canvas.prompt_BT.unsqueeze(2) | canvas.prompt_BT.unsqueeze(1))
+        if isinstance(canvas, PackedCanvas):
+            allowed_BTT = allowed_BTT & (canvas.segment_BT.unsqueeze(2) == canvas.segment_BT.unsqueeze(1))
+            size = canvas.segment_BT.shape[1]  # padding sees itself: a softmax over nothing would be no number
+            allowed_BTT = allowed_BTT | torch.eye(size, dtype=torch.bool, device=allowed_BTT.device)
         return allowed_BTT
 
     def settings(self) -> dict[str, str | int | None]:

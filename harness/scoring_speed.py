@@ -63,7 +63,7 @@ def measure_scoring(suite: Suite, results: Path) -> str:
     for group in bar(plan.groups, what=f"scoring {suite.name}", unit="groups"):
         requests = group_requests(group, model)
         asked += requests
-        items = model._encode(requests)
+        items = model.encoder.pairs(requests)
         facts = {"suite": suite.name, "group": group.name, "label": group.label, "system": plan.system}
         rows += [{**facts, **row, "device": device_name()} for row in _group(model, plan, items)]
     more: dict[str, Any] = {"memory": measure_memory(*plan.memory)}
@@ -94,7 +94,7 @@ def group_requests(group: ScoringGroup, model) -> list[Instance]:
                 Instance("loglikelihood", doc, (context, choice), index, (name, number, 1))
                 for index, choice in enumerate(_choices(task, doc, number))
             ]
-            lengths = [len(item.target) for item in model._encode(made)]
+            lengths = [len(item.target) for item in model.encoder.pairs(made)]
             if len(made) > 1 and group.min_tokens <= min(lengths) <= max(lengths) <= group.max_tokens:
                 requests += made
                 kept += 1

@@ -131,7 +131,7 @@ def test_prepared_tasks_and_configurations_pass_through(manager, monkeypatch, tm
 def test_a_missing_language_that_is_named_is_an_error(manager, monkeypatch, tmp_path):
     write_file(tmp_path, "xnli/dev-en.tsv", XNLI_LINES)
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="XNLI: no documents in 'bg'"):
+    with pytest.raises(DataError, match="XNLI: no validation documents in 'bg' in the mirror"):
         manager.load(["xp3_xnli_bg"])
 
 

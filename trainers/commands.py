@@ -61,16 +61,21 @@ def add(commands: Any) -> None:
     one.add_argument("--language", default="English")
     one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
-    one.add_argument("--repeats", type=int, default=3)
-    one.add_argument("--rows", type=int, default=512)
-    one.add_argument("--out", type=Path, help="JSON to write")
+    one.add_argument("--repeats", type=int, default=5, help="trainings of each way, each on its own seed (default 5)")
+    one.add_argument("--rows", type=int, default=2048, help="examples of a training (default 2048)")
+    one.add_argument("--out", type=Path, help="folder for training.csv and training.json, e.g. results/mini/speed")
+    one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
+    one.add_argument(
+        "--rows", type=int, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
+    )
+    one.add_argument("--out", type=Path, help="JSON to write, e.g. results/mini/speed/mixture.json")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run one of these commands."""
     {
         "ls": _ls, "plan": _plan, "mixture": _mixture, "xp3": _xp3, "contamination": _contamination, "losses": _losses,
-        "bootstrap": _bootstrap, "speed": _speed,
+        "bootstrap": _bootstrap, "speed": _speed, "mixture-speed": _mixture_speed,
     }[arguments.command](arguments)  # fmt: skip
 
 
@@ -190,10 +195,26 @@ def _bootstrap(arguments: argparse.Namespace) -> None:
 
 
 def _speed(arguments: argparse.Namespace) -> None:
-    from trainers.training_speed import logits_memory, measure, report
+    from trainers.compared import write
+    from trainers.logits_memory import logits_memory
+    from trainers.training_speed import Setting, measure
 
-    measured = [*measure(rows=arguments.rows, repeats=arguments.repeats), logits_memory()]
-    for one in measured:
-        print(f"{one.what}: {one.ratio:.3f} ({one.ours:,.2f} / {one.plain:,.2f}; {one.note})")
+    found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
+    for one in found:
+        print(one.line())
     if arguments.out:
-        arguments.out.write_text(json.dumps(report(measured), indent=1) + "\n", encoding="utf-8")
+        print(", ".join(map(str, write(found, arguments.out))))
+
+
+def _mixture_speed(arguments: argparse.Namespace) -> None:
+    import tempfile
+    from dataclasses import asdict
+
+    from trainers.mixture_speed import measure
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(arguments.rows, Path(folder))
+    print(found.line())
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")

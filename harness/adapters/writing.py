@@ -105,7 +105,7 @@ def _read(
         hidden_BPD, memory = backbone.hidden_and_states(canvas) if remembering else (backbone.hidden(canvas), None)
         if settings.length == "predicted":
             logits_BC = backbone.length_logits(hidden_BPD, canvas)
-            return memory, predicted_lengths(logits_BC, settings.length_beam, [longest] * len(prompts))
+            return memory, predicted_lengths(logits_BC, settings.length_beam, longest)
     if settings.length == "oracle":
         known = [n for n in oracle if n is not None]
         if len(known) < len(prompts):
