@@ -102,7 +102,7 @@ def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str
 
 
 def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> list[Document]:
-    """Documents with the benchmark's columns, `id`, `source` and `language` (the subset); see `load`."""
+    """Documents with the benchmark's columns, `id`, `source`, `source_id` and `language` (the subset); see `load`."""
     spec, root = benchmark_of(benchmark, subset, split), mirror_folder()
     found: list[Document] = []
     for name in subsets_of(spec, subset, split):
@@ -110,6 +110,9 @@ def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str
         documents = _from_hub(spec, name, split, revisions) if root is None else _from_mirror(spec, root, name, split)
         for number, document in enumerate(documents):
             document.update(id=f"{benchmark}/{name}/{split}/{number}", source=place, language=name)
+            document["source_id"] = (
+                f"{split}/{number}"  # one question: in all languages of a parallel benchmark, all prompts
+            )
         found += documents
     if root is not None:
         _warn_of_subset(spec, subset, split, len(found))

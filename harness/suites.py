@@ -149,6 +149,14 @@ class JudgePlan(Frozen):
     longest: int = Field(default=48, ge=1)
 
 
+class AnalysisPlan(Frozen):
+    """Instruction Modelling's analyses (trainers/analysis.py): how many examples of a training set are measured, how many of
+    their answers written again."""
+
+    examples: int = Field(default=500, ge=1)
+    answers: int = Field(default=100, ge=0)
+
+
 class Suite(Frozen):
     """Everything `make tables SUITE=name` needs; see suites/*.yaml. `steps` replaces every recipe's
     training.steps; `forecast` holds seconds per job of each rule and `disk_mb`, measured as `forecast_from` says.
@@ -168,6 +176,7 @@ class Suite(Frozen):
     scoring: ScoringPlan | None = None
     overhead: OverheadPlan | None = None
     judge: JudgePlan | None = None
+    analysis: AnalysisPlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
 

@@ -129,9 +129,24 @@ def load_scores(
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
         oracle_length=any(record.oracle_length for record in records),
         approximate=any(record.approximate for record in records if record.kind is None),
-        clusters=joined("clusters") if parallel else None,
+        clusters=joined("clusters") if parallel else _repeated(tasks, layouts, rows) if not by_task else None,
         documents=joined("documents"),
     )
+
+
+def _repeated(tasks: Sequence[str], layouts: Sequence[Layout], rows: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Documents that are asked more than once (five prompts, several answers) as clusters; None where none is.
+
+    Documents of different tasks or languages stay apart: only `parallel` says that equal ones are translations.
+    """
+    labels = [
+        np.array(
+            [f"{task}/{language}/{cluster}" for language, cluster in zip(x.languages[m], x.clusters[m], strict=True)]
+        )
+        for task, x, m in zip(tasks, layouts, rows, strict=True)
+    ]
+    found = np.concatenate(labels)
+    return found.astype(object) if len(set(found.tolist())) < len(found) else None
 
 
 @dataclass(frozen=True)

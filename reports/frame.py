@@ -29,7 +29,7 @@ from harness.records import (
 )
 from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
-from reports.frame_files import cached, joined
+from reports.frame_files import cached, joined, uncollected
 from reports.locations import checkpoint_folder
 from reports.samples import SAMPLES_FILE, FrameError, item_rows, sample_lines
 from reports.views import ITEMS_PER_TASK, as_text, run_view, task_view
@@ -158,16 +158,17 @@ def _read(
     """Items and views of all runs, each samples file read once; a task's documents are those of its first run."""
     parts, views = [], {}
     shown: dict[str, list[int]] = {}
-    for number, (key, record) in enumerate(runs.items(), 1):
-        path = root / key.folder / SAMPLES_FILE
-        lines = list(sample_lines(path))
-        parts.append(_run_items(key, record, lines, path, suite))
-        if key.task not in shown:
-            documents = task_view(lines)
-            shown[key.task] = [item["n"] for item in documents["items"]]
-            views[key.task] = as_text(documents)
-        views[key.folder] = as_text(run_view(lines, shown[key.task]))
-        progress(number, len(runs))
+    with uncollected():
+        for number, (key, record) in enumerate(runs.items(), 1):
+            path = root / key.folder / SAMPLES_FILE
+            lines = list(sample_lines(path))
+            parts.append(_run_items(key, record, lines, path, suite))
+            if key.task not in shown:
+                documents = task_view(lines)
+                shown[key.task] = [item["n"] for item in documents["items"]]
+                views[key.task] = as_text(documents)
+            views[key.folder] = as_text(run_view(lines, shown[key.task]))
+            progress(number, len(runs))
     return joined(parts, ITEM_COLUMNS, LABELS), views
 
 
