@@ -36,15 +36,12 @@ def serve(folder, cache):
     environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with open(cache / "log", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    for _ in range(1200):
-        if process.poll() is not None:
-            raise AssertionError((cache / "log").read_text()[-2000:])
+    while process.poll() is None:  # however long a busy machine takes
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return process, f"http://127.0.0.1:{port}/v1"
         time.sleep(0.1)
-    process.kill()
-    raise AssertionError("the server did not start")
+    raise AssertionError((cache / "log").read_text()[-2000:])
 
 
 def test_judged_by_transformers_serve(checkpoints, tmp_path):
@@ -63,7 +60,7 @@ def test_judged_by_transformers_serve(checkpoints, tmp_path):
     write_answers(tmp_path, good=GOOD)
     process, url = serve(folder, tmp_path / "cache")
     try:
-        mine = client(url, tmp_path, model=str(folder), timeout=120.0)
+        mine = client(url, tmp_path, model=str(folder), timeout=600.0)
         summary = mt_bench.judge_answers(bench, ["good"], mine, tmp_path)
     finally:
         process.kill()
