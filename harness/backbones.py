@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from harness.canvas import Canvas, Layout, SpecialIds
+from harness.canvas import Canvas, Layout, PackedCanvas, SpecialIds
 from harness.lengths import make_length_head
 from harness.prompt_states import AnswerCanvas, LayerCache, PromptStates
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
@@ -88,24 +88,35 @@ class MaskedBackbone:
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
-        arguments: dict[str, Any] = {"attention_mask": canvas.attend_BT.long()}
         if isinstance(canvas, AnswerCanvas):
-            arguments["attention_mask"] = canvas.memory.attention_BTK(canvas).unsqueeze(1)
-            arguments["past_key_values"] = LayerCache(canvas.memory)
-        elif self.layout.isolated:
-            arguments["attention_mask"] = self.layout.attention_BTT(canvas).unsqueeze(1)
-        return self._forward(canvas, arguments)
+            mask = self._given(canvas.memory.attention_BTK(canvas))
+            return self._forward(canvas, {"attention_mask": mask, "past_key_values": LayerCache(canvas.memory)})
+        if self.layout.isolated or isinstance(canvas, PackedCanvas):
+            return self._forward(canvas, {"attention_mask": self._given(self.layout.attention_BTT(canvas))})
+        return self._forward(canvas, {"attention_mask": canvas.attend_BT.long()})
+
+    def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
+        """A boolean mask [B, T, K] as the network takes it [B, 1, T, K]: eager attention adds what it is given to the scores."""
+        if getattr(self.model.config, "_attn_implementation", None) != "eager":
+            return allowed_BTK.unsqueeze(1)
+        dtype = self.model.dtype
+        low_BTK = torch.zeros_like(allowed_BTK, dtype=dtype).masked_fill(~allowed_BTK, torch.finfo(dtype).min)
+        return low_BTK.unsqueeze(1)
 
     def _forward(self, canvas: Canvas, arguments: dict[str, Any]) -> torch.Tensor:
-        # A segment of a canvas does not begin at position 0, and isolated answers restart.
-        if self.layout.target_position is not None or self.layout.isolated or isinstance(canvas, AnswerCanvas):
+        # A segment of a canvas does not begin at position 0, isolated answers and packed examples restart.
+        if (
+            self.layout.target_position is not None
+            or self.layout.isolated
+            or isinstance(canvas, AnswerCanvas | PackedCanvas)
+        ):
             arguments["position_ids"] = canvas.positions_BT + self._position_offset
         return self.model.base_model(input_ids=canvas.tokens_BT, **arguments)[0]
 
     def hidden_and_states(self, canvas: Canvas) -> tuple[torch.Tensor, PromptStates]:
         """Final hidden states [B, T, D] of a canvas and the keys and values of all its positions; one forward pass."""
         cache = LayerCache()
-        mask = self.layout.attention_BTT(canvas).unsqueeze(1)
+        mask = self._given(self.layout.attention_BTT(canvas))
         hidden_BTD = self._forward(canvas, {"attention_mask": mask, "past_key_values": cache})
         return hidden_BTD, cache.recorded(canvas.attend_BT)
 

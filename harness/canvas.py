@@ -53,6 +53,13 @@ class Canvas:
 
 
 @dataclass(frozen=True)
+class PackedCanvas(Canvas):
+    """Several examples a row, each of which sees itself alone: segment_BT is the number of each token's example, 0 on padding."""
+
+    segment_BT: torch.Tensor
+
+
+@dataclass(frozen=True)
 class SpecialIds:
     """Token ids a layout needs."""
 
@@ -140,10 +147,14 @@ class Layout:
         return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT, positions_BT)
 
     def attention_BTT(self, canvas: Canvas) -> torch.Tensor:
-        """Boolean attention [B, query, key]: key is no padding, and a prompt query sees prompt keys only."""
+        """Boolean attention [B, query, key]: key is no padding, a prompt query sees prompt keys only, a packed one its own example's."""
         allowed_BTT = canvas.attend_BT.unsqueeze(1).expand(-1, canvas.attend_BT.shape[1], -1)
         if self.isolated:
             allowed_BTT = allowed_BTT & (~canvas.prompt_BT.unsqueeze(2) | canvas.prompt_BT.unsqueeze(1))
+        if isinstance(canvas, PackedCanvas):
+            allowed_BTT = allowed_BTT & (canvas.segment_BT.unsqueeze(2) == canvas.segment_BT.unsqueeze(1))
+            size = canvas.segment_BT.shape[1]  # padding sees itself: a softmax over nothing would be no number
+            allowed_BTT = allowed_BTT | torch.eye(size, dtype=torch.bool, device=allowed_BTT.device)
         return allowed_BTT
 
     def settings(self) -> dict[str, str | int | None]:

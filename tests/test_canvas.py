@@ -126,3 +126,16 @@ def test_a_length_head_is_missed_only_when_needed(tokenizer):
     canvas = backbone.layout.prompt_only([(20, 21)], backbone.ids)
     with pytest.raises(BackboneError, match="length=fixed"):
         backbone.length_logits(backbone.hidden(canvas), canvas)
+
+
+def test_eager_attention_sees_what_the_default_one_sees(tokenizer):
+    # eager attention adds its mask to the scores: a boolean one would forbid nothing
+    network = masked_network(tokenizer)
+    backbone = MaskedBackbone(network, special(tokenizer), Layout("isolated", target_position=0), 90)
+    canvas = backbone.layout.pack([([20, 21, 22], [30, 31]), ([40], [50, 51, 52, 53])], backbone.ids)
+    states = {}
+    for attention in ("sdpa", "eager"):
+        network.set_attn_implementation(attention)
+        with torch.no_grad():
+            states[attention] = backbone.hidden(canvas)[canvas.attend_BT]
+    assert torch.allclose(states["sdpa"], states["eager"], atol=1e-5)

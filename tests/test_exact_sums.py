@@ -19,7 +19,7 @@ from trainers.batches import BatchPlan, PackedPlan, Steps, pieces
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import Example
 from trainers.networks import build_network
-from trainers.objectives import divided
+from trainers.objectives import cut, divided
 from trainers.packing import fill
 from trainers.recipe import BackboneSpec, load_recipe
 from trainers.state import TENSORS, put_back, put_weights_back, tensors_of, whole_weights
@@ -92,33 +92,111 @@ def test_one_batch_of_eight_is_eight_of_one(tokenizer, name, settings):
         assert sum(len(next(iter(part.values()))) for part in parts) == 8
         assert len({tuple(step["weights"].tolist()) for step in dealt}) == 1
         found[processes, accumulation] = gradient(network, objective, parts, dealt[0]["weights"])
-    for cut in found.values():
-        assert torch.allclose(cut, found[1, 1], rtol=0, atol=1e-6 * float(found[1, 1].abs().max()))
+    for pieced in found.values():
+        assert torch.allclose(pieced, found[1, 1], rtol=0, atol=1e-6 * float(found[1, 1].abs().max()))
 
 
-@pytest.mark.parametrize("normalise", ["token", "example"])
-@pytest.mark.parametrize("family", DECODERS)
-def test_packed_rows_have_the_gradient_of_loose_ones(tokenizer, family, normalise):
-    network = decoder(tokenizer, family)
-    objective: Any = objective_of("causal", tokenizer, normalise=normalise, instruction_loss=True)
-    loose = objective.collate(EXAMPLES)
-    rows = fill(range(8), [len(e) + 1 for e in EXAMPLES], 17)
-    assert len(rows) < 8 and [i for row in rows for i in row] == list(range(8))
-    packed = objective.collate_packed([[EXAMPLES[i] for i in row] for row in rows])
-    assert packed["tokens_BT"].shape[1] <= 17
-    assert torch.allclose(objective.weights(packed), objective.weights(loose))
-    one, other = (gradient(network, objective, [b], objective.weights(loose)) for b in (loose, packed))
+PACKED = [
+    *[(family, "causal", {"normalise": n, "instruction_loss": True}, None) for family in DECODERS for n in ("token", "example")],
+    ("llama", "causal", {"kl_weight": 0.5}, None),
+    ("mt5", "seq2seq", {"normalise": "example", "z_loss": 1e-3}, None),
+    ("t5", "seq2seq", {"normalise": "token"}, None),
+    ("xlm-roberta-xl", "masked", {}, Layout("isolated", target_position=0)),
+    ("xlm-roberta-xl", "masked", {"normalise": "example"}, Layout()),
+    ("xlm-roberta-xl", "diffusion", {}, Layout()),
+    ("xlm-roberta", "diffusion", {"normalise": "token"}, Layout(target_position=40)),
+    ("xlm-roberta-xl", "diffusion", {"coupled": False, "exact_count": True}, Layout("isolated")),
+    ("any-order llama", "diffusion", {}, Layout()),
+]  # fmt: skip
+
+
+def packed_case(tokenizer, family, name, settings, layout):
+    """(network, objective, corrupted loose batch, the same as packed rows of at most 21 tokens)."""
+    objective: Any = objective_of(name, tokenizer, layout, **settings)
+    if layout is None:
+        shape = DECODERS[family] if family in DECODERS else {**MT5, "num_layers": 2}
+        network: Any = build_network(BackboneSpec(family=family, shape=shape, initializer_std=0.3), name, tokenizer, 0)
+    else:
+        spec = BackboneSpec(family="llama", shape=LLAMA, initializer_std=0.3, decoder=True)
+        decoder = "llama" in family
+        model = build_network(spec, "masked", tokenizer, 0) if decoder else masked_network(tokenizer, family=family)
+        head = make_length_head("pooled_embedding", 16, 20)
+        network = MaskedBackbone(model.eval(), special(tokenizer), layout, 90, head)
+        network.model.length_head = head
+    if name == "causal":
+        objective.remember(network)
+    loose = objective.corrupt(objective.collate(EXAMPLES), rng(7))
+    rows = fill(range(8), [len(e) + (layout.overhead if layout else 1) for e in EXAMPLES], 21)
+    assert len(rows) < 7 and [i for row in rows for i in row] == list(range(8))
+    packed = {**loose, "pack_B": torch.repeat_interleave(torch.tensor([len(row) for row in rows]))}
+    (network.model if layout else network).eval()
+    return network, objective, loose, packed
+
+
+@pytest.mark.parametrize("case", PACKED, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}")
+def test_packed_rows_have_the_gradient_of_loose_ones(tokenizer, case):
+    network, objective, loose, packed = packed_case(tokenizer, *case)
+    weights = objective.weights(loose)
+    one, other = (gradient(network, objective, [batch], weights) for batch in (loose, packed))
     assert torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
+    halves = [cut(packed, slice(0, 3)), cut(packed, slice(3, 8))]  # where packed rows end, or not
+    assert torch.allclose(
+        one, gradient(network, objective, halves, weights), rtol=0, atol=1e-5 * float(one.abs().max())
+    )
+
+
+def test_the_network_reads_packed_rows(tokenizer, monkeypatch):
+    for case in (PACKED[0], PACKED[7], PACKED[9], PACKED[11]):
+        network, objective, _, packed = packed_case(tokenizer, *case)
+        model, widths = network.model if case[3] else network, []
+        embed = model.get_input_embeddings()
+        embed.register_forward_hook(lambda _module, given, _out, widths=widths: widths.append(given[0].shape))
+        objective.loss_sums(network, packed)
+        assert all(
+            rows < 8 * packed.get("step_BK", packed["pack_B"][:, None]).shape[1] and width <= 21
+            for rows, width in widths
+        )
 
 
 def test_a_packed_example_does_not_see_its_neighbours(tokenizer):
-    network, objective = decoder(tokenizer, "bloom"), objective_of("causal", tokenizer)
-    sums = []
-    for first in (EXAMPLES[0], EXAMPLES[4]):
-        batch = objective.collate_packed([[first, EXAMPLES[1]]])  # type: ignore[attr-defined]
-        batch["weight_BT"] = batch["weight_BT"] * (batch["segment_BT"] == 2)
-        sums.append(float(objective.loss_sums(network, batch).detach()))
-    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    for case in (PACKED[2], PACKED[7], PACKED[9], PACKED[11]):
+        network, objective, loose, packed = packed_case(tokenizer, *case)
+        for name in ("weight_BT", "hidden_BT", "hidden_BKT"):  # loss on the second example alone
+            if name in packed:
+                packed[name] = packed[name] * (torch.arange(8) == 1).view(-1, *[1] * (packed[name].dim() - 1))
+        if case[1] == "masked":
+            objective.length_weight = 0.0
+        sums = [float(objective.loss_sums(network, packed)[0].detach())]
+        for name in ("tokens_BT", "prompt_BS", "noised_BT"):
+            if name in packed:
+                packed[name] = packed[name].clone()
+                packed[name][0, 1:3] = 90
+        sums.append(float(objective.loss_sums(network, packed)[0].detach()))
+        assert sums[0] > 0 and sums[0] == pytest.approx(sums[1], rel=1e-5), case
+
+
+def test_sliding_windows_are_not_packed(tokenizer):
+    from trainers.packing import check_packable
+
+    shape = dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, cls_token_id=0, sep_token_id=2
+    )
+    with pytest.raises(ConfigError, match="modernbert has layers with sliding windows"):
+        check_packable(build_network(BackboneSpec(family="modernbert", shape=shape), "masked", tokenizer, 0))
+    check_packable(decoder(tokenizer, "llama"))
+
+
+def test_packed_steps_are_cut_between_packed_rows(tokenizer):
+    objective: Any = objective_of("causal", tokenizer)
+    plan = PackedPlan([len(e) + 1 for e in EXAMPLES], 4, 2, seed=1, room=14)
+    whole = Steps(EXAMPLES, plan, objective, 5)[0]
+    for processes, accumulation, budget in [(2, 1, None), (1, 4, None), (1, 1, 14)]:
+        steps = Steps(EXAMPLES, plan, objective, 5, accumulation=accumulation, micro_tokens=budget)
+        parts = [part for p in range(processes) for part in steps.deal(p, processes)[0]["parts"]]
+        assert len(parts) == (2 if processes == 2 else 4)
+        packs = [set(part["pack_B"].tolist()) for part in parts]
+        assert sum(map(len, packs)) == 4 == len(set.union(*packs))
+        assert sum(len(part["pack_B"]) for part in parts) == len(whole["parts"][0]["pack_B"])
 
 
 def test_rows_are_filled_in_order_and_never_cut():

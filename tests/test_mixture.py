@@ -12,6 +12,7 @@ from harness.suites import ConfigError
 from trainers.composition import allot, copies, rank_in_group, repeats, shuffled_keys
 from trainers.mixture import MIXTURE, ROWS, build, held
 from trainers.mixture_files import records_of
+from trainers.mixture_speed import measure
 from trainers.recipe import MixtureSpec
 from trainers.sources import SourceSpec, stream
 
@@ -207,3 +208,11 @@ def test_public_files_are_read_as_they_are(tmp_path):
     assert count == {name: rows for name, (_, _, rows) in files.items()}
     long = [r for batch in records_of(tmp_path / "out") for r in batch if r["dataset"] == "lima" and r["history"]]
     assert len(long) == 30  # 1,000 of LIMA's 1,030 rows have one question and one answer
+
+
+def test_the_measured_mixture_is_a_real_one(tmp_path):
+    found = measure(3000, tmp_path)
+    count = Counter(line["outcome"] for line in rows_of(tmp_path / "mixture"))
+    assert sum(count.values()) == found.rows == 3000 and count["kept"] == found.kept > 0
+    assert {"duplicate", "held out", "cap", "share", "validation"} <= set(count)
+    assert found.processor > 0 and found.peak > 10_000_000 and found.read == (tmp_path / "rows.jsonl").stat().st_size

@@ -1,4 +1,4 @@
-"""Every recipe of every family loads; every kind of training among them runs two steps at toy size."""
+"""Every recipe of every family loads; every kind of training among them runs two steps at toy size, on one process and on two."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from harness.records import read_checkpoint
 from harness.suites import ConfigError
 from tests.conftest import WORDS
+from tests.forked import Forked, free_port, join_processes
 from trainers.checkpoint import train_checkpoint
 from trainers.families import split, variants
 from trainers.recipe import Recipe, load_recipe
@@ -15,15 +16,18 @@ from trainers.recipe import Recipe, load_recipe
 FAMILIES = sorted(Path("trainers/recipes/systems").glob("*.yaml"))
 ALL = [path for file in FAMILIES for path in variants(file)]
 SMALL = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+STILL = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # processes draw dropout of their own
 TOY = {
     "bloom": dict(hidden_size=16, n_layer=1, n_head=2),
-    "mt5": dict(d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2),
-    "t5": dict(d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"),
+    "mt5": dict(d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, dropout_rate=0.0),
+    "t5": dict(
+        d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, dropout_rate=0.0, feed_forward_proj="gated-gelu"
+    ),
     "llama": dict(**SMALL, intermediate_size=24, num_key_value_heads=2),
     "qwen3": dict(**SMALL, intermediate_size=24, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True),
-    "opt": dict(**SMALL, ffn_dim=24, word_embed_proj_dim=16),
-    "xlm-roberta": dict(**SMALL, intermediate_size=24, max_position_embeddings=300),
-    "xlm-roberta-xl": dict(**SMALL, intermediate_size=24, max_position_embeddings=300),
+    "opt": dict(**SMALL, ffn_dim=24, word_embed_proj_dim=16, dropout=0.0),
+    "xlm-roberta": dict(**SMALL, **STILL, intermediate_size=24, max_position_embeddings=300),
+    "xlm-roberta-xl": dict(**SMALL, **STILL, intermediate_size=24, max_position_embeddings=300),
     "modernbert": dict(**SMALL, intermediate_size=24, cls_token_id=0, sep_token_id=2, max_position_embeddings=300),
 }
 ROWS = {
@@ -37,8 +41,8 @@ ROWS = {
 }
 
 
-def toy(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with a tiny network and a few rows in its own formats; everything else as it is."""
+def toy(recipe: Recipe, folder: Path, packing: bool = False) -> Recipe:
+    """The recipe with a tiny network and a few rows in its own formats; everything else (but `packing`) as it is."""
     data = recipe.model_dump()
     data["backbone"] = {
         "family": recipe.backbone.family, "shape": TOY[str(recipe.backbone.family)], "decoder": recipe.backbone.decoder,
@@ -49,15 +53,16 @@ def toy(recipe: Recipe, folder: Path) -> Recipe:
             ROWS[source["format"]](f"say {WORDS[i % 16]} {WORDS[i % 5]}", f"{WORDS[i % 11]} {WORDS[i % 3]}")
             for i in range(60)
         ]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if not path.exists():
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         source.update(files=[str(path)], hub=None)
     if data["mixture"]["records"]:
         data["mixture"]["records"] = 40
     data["training"] |= {
         "steps": 2, "epochs": None, "batch_size": 4, "max_length": 200, "micro_tokens": 400, "dtype": "float32",
     }  # fmt: skip
-    if recipe.training.packing:
-        data["training"]["max_length"] = 60
+    if recipe.training.packing or packing:
+        data["training"] |= {"max_length": 60, "packing": True}
     if data["length"]:
         data["length"] |= {
             "classes": 20,
@@ -100,14 +105,75 @@ def test_every_system_has_its_recipes():
     assert load_recipe(recipes["im_llama2_7b_lima_it_adam_paper"]).training.epochs == 10
 
 
-@pytest.mark.parametrize("path", KINDS.values(), ids=lambda path: path.name)
-def test_every_kind_of_recipe_trains_two_steps(path, tokenizer, tmp_path):
-    recipe = toy(load_recipe(path), tmp_path)
-    tokenizer.save_pretrained(tmp_path / "tokenizer")
-    out = tmp_path / "out"
-    train_checkpoint(recipe, corpus=None, tokenizer_path=str(tmp_path / "tokenizer"), out=out)
-    record = read_checkpoint(out, verify=True)
-    assert record.steps == 2 and 0 < record.final_loss < 1000 and record.recipe == recipe.name
+CASES = [(path, False) for path in KINDS.values()]
+CASES += [(Path(f"trainers/recipes/systems/{name}"), True) for name in ("mt0.yaml", "instruct_xmlr.yaml", "diffusionllm.yaml", "any_order.yaml@decoder_600m")]  # fmt: skip
+
+
+class Toys:
+    """Toy trainings of recipes, each once per number of processes."""
+
+    def __init__(self, root: Path, tokenizer):
+        self.root = root
+        tokenizer.save_pretrained(root / "tokenizer")
+
+    def recipe(self, path: Path, packing: bool) -> Recipe:
+        return toy(load_recipe(path), self.root, packing)
+
+    def train(self, path: Path, packing: bool, processes: int = 1) -> Path:
+        out = self.root / str(processes) / f"{path.name}{'+packing' if packing else ''}"
+        if not out.exists():
+            tokenizer = str(self.root / "tokenizer")
+            train_checkpoint(self.recipe(path, packing), corpus=None, tokenizer_path=tokenizer, out=out)
+        return out
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory, tokenizer):
+    return Toys(tmp_path_factory.mktemp("toys"), tokenizer)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}{'+packing' if case[1] else ''}")
+def test_every_kind_of_recipe_trains_two_steps(case, toys):
+    record = read_checkpoint(toys.train(*case), verify=True)
+    assert record.steps == 2 and 0 < record.final_loss < 1000 and record.recipe == load_recipe(case[0]).name
+
+
+def work(case) -> str:
+    """What decides how processes share a recipe's work: several kinds do it alike."""
+    recipe = load_recipe(case[0])
+    training = recipe.training
+    own = (
+        training.optimiser,
+        training.packing or case[1],
+        training.blocks,
+        bool(training.lora),
+        bool(training.neftune_alpha),
+    )
+    reference = recipe.objective.settings.get("kl_weight", 0) != 0
+    return repr(
+        (recipe.objective.name, recipe.backbone.decoder, reference, bool(recipe.length and recipe.length.steps), own)
+    )
+
+
+def test_every_kind_of_work_is_shared_by_two_processes(toys):
+    shared = list({work(case): case for case in CASES}.values())
+    for path, packing in shared:  # the rows' files are written here, not by two processes at a time
+        toys.recipe(path, packing)
+
+    def train(rank: int) -> None:
+        join_processes(rank, 2, port)
+        for case in shared:
+            toys.train(*case, processes=2)
+
+    port = free_port()
+    assert [child.wait() for child in [Forked(train, rank) for rank in range(2)]] == [0, 0]
+    for case in shared:
+        training, folders = load_recipe(case[0]).training, [toys.train(*case, processes=n) for n in (1, 2)]
+        one, two = (read_checkpoint(folder, verify=True) for folder in folders)
+        assert two.recipe_id == one.recipe_id and two.examples == one.examples
+        if training.neftune_alpha is None and training.lora is None:  # noise and dropout are each process's own
+            curves = [[float(r.split(",")[2]) for r in (f / "training.csv").read_text().split()[1:]] for f in folders]
+            assert curves[0] == pytest.approx(curves[1], rel=1e-4), case
 
 
 def test_unknown_choices_and_settings_name_the_nearest():

@@ -14,6 +14,7 @@ from harness.lengths import make_length_head
 from harness.suites import ConfigError
 from trainers.networks import build_network
 from trainers.objectives import Objective, make_objective
+from trainers.packing import check_packable
 from trainers.recipe import LoraSpec, Recipe
 
 
@@ -53,6 +54,8 @@ def assemble(recipe: Recipe, tokenizer, network=None) -> Assembled:
         ValueError: a setting that the objective does not have.
     """
     network = network if network is not None else build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
+    if recipe.training.packing:
+        check_packable(network)
     if recipe.training.gradient_checkpointing:
         network.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     built = _masked(recipe, network, tokenizer) if recipe.layout else _autoregressive(recipe, network, tokenizer)

@@ -6,6 +6,7 @@ into micro-batches: how many pieces and processes there are changes neither the 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 
@@ -140,18 +141,18 @@ class Steps(Dataset):
         return len(self.plan)
 
     def __getitem__(self, step: int) -> dict:
-        batch = self.objective.corrupt(self._collated(step), self._generator(step))
-        rows = next(iter(batch.values()))
-        parts = pieces(len(rows), self.processes, self.accumulation, rows.shape[-1], self.micro_tokens)
-        mine = [cut(batch, part) for part in parts[self.process :: self.processes]]
-        return {"parts": mine, "weights": self.objective.weights(batch)}
-
-    def _collated(self, step: int) -> dict[str, torch.Tensor]:
-        chosen = self.plan[step]
+        chosen: list = self.plan[step]
+        rows: list[list[int]] = chosen if isinstance(self.plan, PackedPlan) else [[index] for index in chosen]
+        clean = self.objective.collate([self.examples[index] for row in rows for index in row])
+        batch = self.objective.corrupt(clean, self._generator(step))
+        width = next(iter(batch.values())).shape[-1]
         if isinstance(self.plan, PackedPlan):
-            packs = [[self.examples[index] for index in row] for row in chosen]  # type: ignore[union-attr]
-            return self.objective.collate_packed(packs)  # type: ignore[attr-defined]
-        return self.objective.collate([self.examples[index] for index in chosen])
+            batch["pack_B"] = torch.repeat_interleave(torch.tensor([len(row) for row in rows]))
+            width = max(sum(self.plan.lengths[index] for index in row) for row in rows)
+        parts = pieces(len(rows), self.processes, self.accumulation, width, self.micro_tokens)
+        ends = [0, *itertools.accumulate(len(row) for row in rows)]
+        mine = [cut(batch, slice(ends[p.start], ends[p.stop])) for p in parts[self.process :: self.processes]]
+        return {"parts": mine, "weights": self.objective.weights(batch)}
 
     def _generator(self, step: int) -> torch.Generator:
         """The step's own randomness: nothing depends on global state or history."""

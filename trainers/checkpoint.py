@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
+from harness.canvas import Layout
 from harness.records import (
     CheckpointRecord,
     RecordError,
@@ -89,7 +90,7 @@ def train_checkpoint(
         steps=run.training.steps, **run.seen(), final_loss=_final_loss(history),
         corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=device_name(), finished=now(),
     )  # fmt: skip
-    state = PartialState()
+    state = processes()
     run.built.finish()
     weights = whole_weights(run.built.network)
     if state.is_main_process:
@@ -97,6 +98,11 @@ def train_checkpoint(
         shutil.rmtree(run.states.folder, ignore_errors=True)
     state.wait_for_everyone()
     return read_checkpoint(out)
+
+
+def processes() -> PartialState:
+    """The processes that train together; without `cpu`, accelerate sees only itself where there is no GPU."""
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def mixture_folder(recipe: Recipe, out: Path) -> Path:
@@ -108,7 +114,7 @@ def _data_digests(recipe: Recipe, corpus: Path | None, out: Path) -> dict[str, s
     if recipe.mixture.source != "sources":
         return digests(training_files(recipe.mixture, corpus))
     folder = mixture_folder(recipe, out)
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         build(recipe.mixture, folder)
     return {"mixture.json": sha_of_mixture(folder)}
 
@@ -117,7 +123,7 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
     """The encoded examples of a recipe: in memory, or (sources) in memory-mapped shards."""
     training = recipe.training
     if recipe.mixture.source == "sources":
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
             found: Sequence[Example] = tokenise(mixture, tokenizer, digest, recipe.template, training)
     elif recipe.mixture.source == "embedded" and corpus is not None:
@@ -152,7 +158,9 @@ class _Run:
         return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
 
     def _full_lengths(self) -> list[int]:
-        return [int(length) + 1 for length in self.lengths]  # with the end-of-sequence token
+        layout = self.recipe.layout
+        special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
+        return [int(length) + special for length in self.lengths]
 
     def _plan(self) -> BatchPlan:
         training, seed = self.training, self.recipe.seed

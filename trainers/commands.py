@@ -50,6 +50,18 @@ def add(commands: Any) -> None:
     one.add_argument("--records", type=Path, required=True, help="JSONL with inputs and targets")
     one.add_argument("--limit", type=int)
     one.add_argument("--out", type=Path, required=True, help="CSV to write")
+    one = commands.add_parser(
+        "analysis", help="Instruction Modelling's analyses of a suite's checkpoints, or of those named"
+    )
+    one.add_argument("checkpoints", type=Path, nargs="*", help="folders (default: all of --suite)")
+    one.add_argument(
+        "--suite", help="name or file: its checkpoints, corpus and plan; results in results/SUITE/analysis"
+    )
+    one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
+    one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
+    one.add_argument("--examples", type=int, help="measured per training set, and test rows (default 500)")
+    one.add_argument("--answers", type=int, help="written again per training set, for BLEU (default 100; 0: none)")
+    one.add_argument("--out", type=Path, help="folder to write")
     one = commands.add_parser("bootstrap", help="self-instruct: new tasks from an OpenAI-compatible endpoint")
     one.add_argument("--seeds", type=Path, required=True, help="seed tasks (self-instruct's or Alpaca's form)")
     one.add_argument("--model", required=True)
@@ -61,16 +73,21 @@ def add(commands: Any) -> None:
     one.add_argument("--language", default="English")
     one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
-    one.add_argument("--repeats", type=int, default=3)
-    one.add_argument("--rows", type=int, default=512)
-    one.add_argument("--out", type=Path, help="JSON to write")
+    one.add_argument("--repeats", type=int, default=5, help="trainings of each way, each on its own seed (default 5)")
+    one.add_argument("--rows", type=int, default=2048, help="examples of a training (default 2048)")
+    one.add_argument("--out", type=Path, help="folder for training.csv and training.json, e.g. results/mini/speed")
+    one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
+    one.add_argument(
+        "--rows", type=int, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
+    )
+    one.add_argument("--out", type=Path, help="JSON to write, e.g. results/mini/speed/mixture.json")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run one of these commands."""
     {
         "ls": _ls, "plan": _plan, "mixture": _mixture, "xp3": _xp3, "contamination": _contamination, "losses": _losses,
-        "bootstrap": _bootstrap, "speed": _speed,
+        "analysis": _analysis, "bootstrap": _bootstrap, "speed": _speed, "mixture-speed": _mixture_speed,
     }[arguments.command](arguments)  # fmt: skip
 
 
@@ -144,7 +161,8 @@ def _contamination(arguments: argparse.Namespace) -> None:
     groups: dict[str, list[str]] = {}
     for name in items if arguments.parallel else ():
         groups.setdefault(name.rpartition(":")[2], []).append(name)
-    if (arguments.mixture / MIXTURE).is_file():
+    used = arguments.mixture / MIXTURE if (arguments.mixture / MIXTURE).is_file() else arguments.mixture
+    if used != arguments.mixture:
         rows = (
             f"{r['inputs']} {r['context']} {r['targets']}" for batch in records_of(arguments.mixture) for r in batch
         )
@@ -153,7 +171,7 @@ def _contamination(arguments: argparse.Namespace) -> None:
     found = compare(items, rows, twins=list(groups.values()))
     beside = arguments.mixture if arguments.mixture.is_dir() else arguments.mixture.parent
     out = arguments.out or beside / "contamination.csv"
-    write(found, out)
+    write(found, out, [used], arguments.items)
     print(f"{out}: {sum(f.clean for f in found.values()):,} of {len(found):,} items are clean")
 
 
@@ -174,6 +192,35 @@ def _losses(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: {len(found):,} examples, mean output loss {mean:.4f} nats per token")
 
 
+def _analysis(arguments: argparse.Namespace) -> None:
+    from harness.suites import AnalysisPlan, ConfigError, load_suite
+    from trainers.analysis import analyse, subject, unseen
+    from trainers.analysis_tables import write
+    from trainers.mixture import read_records, training_files
+    from trainers.recipe import MixtureSpec
+
+    suite = load_suite(arguments.suite) if arguments.suite else None
+    root = Path("results") / suite.name if suite else None
+    folders, corpus = arguments.checkpoints, arguments.corpus or (root / "corpus" if root else None)
+    if suite and root and not folders:
+        folders = [root / "checkpoints" / f"{one.name}-{seed}" for one in suite.systems for seed in suite.seeds]
+    out = arguments.out or (root / "analysis" if root else None)
+    if out is None or not folders:
+        raise ConfigError("analysis: name a --suite, or checkpoints and --out FOLDER.")
+    plan = (suite.analysis if suite else None) or AnalysisPlan()
+    examples = arguments.examples or plan.examples
+    answers = plan.answers if arguments.answers is None else arguments.answers
+    subjects = [subject(folder, corpus) for folder in folders]
+    files = [arguments.test] if arguments.test else training_files(MixtureSpec(), corpus)
+    test = unseen(read_records(files, None), subjects, examples)
+    found = analyse(subjects, test, examples=examples, answers=answers)
+    print("\n".join(str(path) for path in write(found, out)))
+    for row in found["fits"]:
+        print(
+            f"gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
+        )
+
+
 def _bootstrap(arguments: argparse.Namespace) -> None:
     from trainers.bootstrap import TASKS, Settings, bootstrap, openai_client, seed_tasks
 
@@ -189,10 +236,26 @@ def _bootstrap(arguments: argparse.Namespace) -> None:
 
 
 def _speed(arguments: argparse.Namespace) -> None:
-    from trainers.training_speed import logits_memory, measure, report
+    from trainers.compared import write
+    from trainers.logits_memory import logits_memory
+    from trainers.training_speed import Setting, measure
 
-    measured = [*measure(rows=arguments.rows, repeats=arguments.repeats), logits_memory()]
-    for one in measured:
-        print(f"{one.what}: {one.ratio:.3f} ({one.ours:,.2f} / {one.plain:,.2f}; {one.note})")
+    found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
+    for one in found:
+        print(one.line())
     if arguments.out:
-        arguments.out.write_text(json.dumps(report(measured), indent=1) + "\n", encoding="utf-8")
+        print(", ".join(map(str, write(found, arguments.out))))
+
+
+def _mixture_speed(arguments: argparse.Namespace) -> None:
+    import tempfile
+    from dataclasses import asdict
+
+    from trainers.mixture_speed import measure
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(arguments.rows, Path(folder))
+    print(found.line())
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch.nn import functional as F
 
 from harness.backbones import MaskedBackbone, load_masked
 from harness.canvas import Canvas
@@ -24,7 +24,7 @@ from harness.suites import ConfigError
 from trainers.encode import INSTRUCTION, OUTPUT, TEMPLATE, Example
 from trainers.objectives import pad_to, smoothed_nll
 from trainers.objectives.masked import hide_exactly, pack_examples, uniform_counts
-from trainers.packing import decoder_states
+from trainers.packing import states_at
 
 ROLES = {"instruction": INSTRUCTION, "template": TEMPLATE, "output": OUTPUT}
 
@@ -85,12 +85,10 @@ def _causal(network, examples: Sequence[Example], pad: int, eos: int) -> list[Ex
     ]
     tokens_BT, attend_BT = pad_to(rows, pad), pad_to([[1] * len(row) for row in rows], 0)
     role_BT = pad_to(roles, -1)[:, 1:]
-    states_BTD = decoder_states(network, {"tokens_BT": tokens_BT, "attend_BT": attend_BT})[:, :-1]
     where_BT = role_BT >= 0
+    states_MD = states_at(network, {"tokens_BT": tokens_BT, "attend_BT": attend_BT}, F.pad(where_BT, (0, 1)))
     nll_BT = torch.zeros(where_BT.shape)
-    nll_BT[where_BT] = smoothed_nll(
-        network.get_output_embeddings()(states_BTD[where_BT]), tokens_BT[:, 1:][where_BT], 0.0
-    )
+    nll_BT[where_BT] = smoothed_nll(network.get_output_embeddings()(states_MD), tokens_BT[:, 1:][where_BT], 0.0)
     made = []
     for nll_T, role_T in zip(nll_BT, role_BT, strict=True):
         kept = {name: role_T == role for name, role in ROLES.items()}
@@ -174,10 +172,3 @@ def overlap_with_training(answers: Sequence[str], references: Sequence[str]) -> 
     if len(answers) != len(references) or not answers:
         raise ConfigError(f"{len(answers)} answers for {len(references)} references: one for each is needed.")
     return float(sacrebleu.corpus_bleu(list(answers), [list(references)]).score)
-
-
-def fit_log(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """(slope, intercept) of y = slope·log10(x) + intercept by least squares: the paper's two fits of gain against the
-    instruction-to-output ratio (slope 18.85, intercept 25.83) and the number of examples (−39.37, 431.74)."""
-    slope, intercept = np.polyfit(np.log10(np.asarray(x, dtype=float)), np.asarray(y, dtype=float), 1)
-    return float(slope), float(intercept)

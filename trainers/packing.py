@@ -1,16 +1,24 @@
-"""Packed rows: several examples share one row, and each sees itself alone (block-diagonal causal attention).
+"""Packed rows: several examples share one row of the network, and each sees itself alone (block-diagonal attention).
 
-As in xMTF's training (facts A5): examples fill rows greedily in order, none is cut. Positions restart with every
-example; BLOOM has none, and its ALiBi biases, which depend on distances alone, may run on through the row. The mask is
-given whole, but to flash attention, which finds the examples' edges by the restarting positions.
-Shapes: B rows, T tokens, P packed rows.
+Batches, noise, weights and losses are those of loose rows, one example each; `pack_B` says in which packed row an example
+lies, and only the network reads them packed. As in xMTF's training (facts A5) examples fill rows greedily in order, none is
+cut. Positions restart with every example; BLOOM has none, and its ALiBi biases and T5's relative ones, which depend on
+distances alone, may run on through the row. The mask is given whole, but to flash attention under a decoder, which finds the
+examples' edges by the restarting positions.
+Shapes: B examples, T tokens, P packed rows, W tokens of a packed row, M places asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from harness.backbones import MaskedBackbone
+from harness.canvas import Canvas, PackedCanvas
+from harness.suites import ConfigError
 
 
 def fill(order: Iterable[int], lengths: Sequence[int], room: int) -> list[list[int]]:
@@ -29,49 +37,97 @@ def fill(order: Iterable[int], lengths: Sequence[int], room: int) -> list[list[i
     return rows
 
 
-def segments(batch: dict[str, torch.Tensor], sizes: Sequence[int], pad: int) -> dict[str, torch.Tensor]:
-    """A batch of one example a row as packed rows of `sizes` examples each, with segment_BT and positions_BT."""
-    real_BT = batch["attend_BT"].bool()
-    length_B = real_BT.sum(1)
-    row_B = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    total_P = torch.zeros(len(sizes), dtype=torch.long).index_add_(0, row_B, length_B)
-    shape = (len(sizes), int(total_P.max()))
-    filled_PT = torch.arange(shape[1]) < total_P.unsqueeze(1)
-    number = torch.cat([torch.arange(1, size + 1) for size in sizes]).unsqueeze(1).expand(real_BT.shape)
-    place = torch.arange(real_BT.shape[1]).expand(real_BT.shape)
+@dataclass(frozen=True)
+class Packing:
+    """Where the real tokens of loose rows stand in packed ones; their order is the same in both.
 
-    def packed(values_BT: torch.Tensor, empty: float) -> torch.Tensor:
-        out_PT = torch.full(shape, empty, dtype=values_BT.dtype)
-        out_PT[filled_PT] = values_BT[real_BT]
-        return out_PT
+    real_BT and filled_PW mark them (bool), segment_PW is the number of each one's example, from 1 (0 on padding).
+    """
 
-    return {
-        "tokens_BT": packed(batch["tokens_BT"], pad),
-        "attend_BT": filled_PT.long(),
-        "weight_BT": packed(batch["weight_BT"], 0.0),
-        "segment_BT": packed(number, 0),
-        "positions_BT": packed(place, 0),
-    }
+    real_BT: torch.Tensor
+    filled_PW: torch.Tensor
+    segment_PW: torch.Tensor
+
+    @classmethod
+    def of(cls, attend_BT: torch.Tensor, pack_B: torch.Tensor) -> Packing:
+        """The packing of rows whose real tokens are attended to; neighbours with the same pack_B share a row."""
+        real_BT, device = attend_BT.bool(), attend_BT.device
+        row_B = torch.unique_consecutive(pack_B, return_inverse=True)[1]
+        total_P = torch.zeros(int(row_B[-1]) + 1, dtype=torch.long, device=device).index_add_(0, row_B, real_BT.sum(1))
+        filled_PW = torch.arange(int(total_P.max()), device=device) < total_P.unsqueeze(1)
+        packing = cls(real_BT, filled_PW, filled_PW.long())
+        number_BT = torch.arange(1, len(real_BT) + 1, device=device).unsqueeze(1).expand(real_BT.shape)
+        return cls(real_BT, filled_PW, packing.pack(number_BT))
+
+    def pack(self, values_BT: torch.Tensor, empty: float = 0) -> torch.Tensor:
+        """Values of the tokens, in packed rows."""
+        values_PW = torch.full(self.filled_PW.shape, empty, dtype=values_BT.dtype, device=values_BT.device)
+        values_PW[self.filled_PW] = values_BT[self.real_BT]
+        return values_PW
+
+    def unpack(self, states_PWD: torch.Tensor) -> torch.Tensor:
+        """States [B, T, D] of loose rows, 0 on padding."""
+        states_BTD = states_PWD.new_zeros((*self.real_BT.shape, states_PWD.shape[-1]))
+        return states_BTD.index_put((self.real_BT,), states_PWD[self.filled_PW])
+
+    def positions_PW(self) -> torch.Tensor:
+        """Places in the examples' own rows, from 0."""
+        return self.pack(torch.arange(self.real_BT.shape[1], device=self.real_BT.device).expand(self.real_BT.shape))
+
+    def mask(self, keys: Packing, dtype: torch.dtype, causal: bool = False) -> torch.Tensor:
+        """[P, 1, W, W']: 0 where a query sees a key (of its own example; `causal`: not a later one), else the smallest number."""
+        seen_PWW = self.segment_PW.unsqueeze(2) == keys.segment_PW.unsqueeze(1)
+        if causal:
+            seen_PWW = seen_PWW & torch.ones_like(seen_PWW).tril()
+        return torch.zeros_like(seen_PWW, dtype=dtype).masked_fill(~seen_PWW, torch.finfo(dtype).min).unsqueeze(1)
 
 
-def decoder_states(network, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Final hidden states [B, T, D] of a decoder, for rows of one example or packed ones."""
+def check_packable(network: Any) -> None:
+    """ConfigError for a network that a given attention mask would change: one with sliding windows.
+
+    transformers takes a four-dimensional mask as it is in every layer, so the windows would be lost.
+    """
+    kinds = set(getattr(network.config, "layer_types", None) or ())
+    if any("sliding" in kind or "chunked" in kind for kind in kinds):
+        raise ConfigError(
+            f"training.packing: {network.config.model_type} has layers with sliding windows ({', '.join(sorted(kinds))}), "
+            "which the mask of packed rows would replace: remove packing."
+        )
+
+
+def states_at(network: Any, batch: dict[str, torch.Tensor], at_BT: torch.Tensor) -> torch.Tensor:
+    """Final hidden states [M, D] of a decoder at the true entries of at_BT, row by row."""
     arguments = {"input_ids": batch["tokens_BT"], "attention_mask": batch["attend_BT"], "use_cache": False}
-    if "segment_BT" in batch:
+    if "pack_B" in batch:
+        packing = Packing.of(batch["attend_BT"], batch["pack_B"])
         flash = "flash" in str(network.config._attn_implementation)
-        arguments["attention_mask"] = None if flash else _additive_mask(batch["segment_BT"], network.dtype)
+        arguments["input_ids"], at_BT = packing.pack(batch["tokens_BT"]), packing.pack(at_BT)
+        arguments["attention_mask"] = None if flash else packing.mask(packing, network.dtype, causal=True)
         if network.config.model_type == "bloom":
             network.base_model.build_alibi_tensor = _running_alibi
         else:
-            arguments["position_ids"] = batch["positions_BT"]
-    return network.base_model(**arguments)[0]
+            arguments["position_ids"] = packing.positions_PW()
+    return network.base_model(**arguments)[0][at_BT]
 
 
-def _additive_mask(segment_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """[B, 1, T, T]: 0 where a query may see a key (its own segment, not later), the smallest number elsewhere."""
-    same_BTT = segment_BT.unsqueeze(2) == segment_BT.unsqueeze(1)
-    seen_BTT = same_BTT & torch.ones_like(same_BTT).tril()
-    return torch.zeros_like(seen_BTT, dtype=dtype).masked_fill(~seen_BTT, torch.finfo(dtype).min).unsqueeze(1)
+class Reading:
+    """A masked LM's reading of canvases, loose or packed: logits and states by the places of the loose rows."""
+
+    def __init__(self, network: MaskedBackbone, canvas: Canvas, pack_B: torch.Tensor | None):
+        self.network, self.packing = network, None
+        if pack_B is not None:
+            self.packing = Packing.of(canvas.attend_BT, pack_B)
+            rows = {name: self.packing.pack(getattr(canvas, name)) for name in Canvas.__dataclass_fields__}
+            canvas = PackedCanvas(**rows, segment_BT=self.packing.segment_PW)
+        self._states = network.hidden(canvas)
+
+    def logits_at(self, at_BT: torch.Tensor) -> torch.Tensor:
+        """Vocabulary logits [M, V] at the true entries, row by row."""
+        return self.network.logits_at(self._states, at_BT if self.packing is None else self.packing.pack(at_BT))
+
+    def states_BTD(self) -> torch.Tensor:
+        """Final states in loose rows."""
+        return self._states if self.packing is None else self.packing.unpack(self._states)
 
 
 def _running_alibi(attention_mask: torch.Tensor, num_heads: int, dtype: torch.dtype) -> torch.Tensor:

@@ -138,7 +138,8 @@ class TrainingSpec(Frozen):
     A step's batch is worked on in `accumulation` equal parts per process, or in as few as keep each within
     `micro_tokens` padded tokens; neither changes the gradient. Give `steps`, or `epochs` over the mixture.
     `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0. `packing`: rows of up
-    to `max_length` tokens hold several examples; else batches are bucketed by length in windows of `bucket_batches`.
+    to `max_length` tokens (prompts, answers and special tokens together) hold several examples, each of which sees itself alone;
+    else batches are bucketed by length in windows of `bucket_batches`.
     `dtype: bfloat16` computes in bfloat16 and keeps weights and moments in float32. Adafactor is T5's: updates scaled
     by the parameters' size, no first moment. `too_long` says what becomes of examples over `max_length` tokens.
     `blocks`: continual pretraining on all texts end to end, in blocks of `max_length`.
@@ -221,8 +222,6 @@ class Recipe(Frozen):
             raise ValueError("length: only masked LMs have a length head")
         if self.training.blocks and (self.family != "causal" or self.training.packing):
             raise ValueError("training.blocks: continual pretraining is for decoders, without packing")
-        if self.training.packing and self.family != "causal":
-            raise ValueError("training.packing: only decoders are trained on packed rows; remove it")
         if self.length is not None and self.length.probe and self.layout is not None and self.layout.name != "joint":
             raise ValueError(
                 "length.probe: needs layout.name: joint, where the answer's places see the prompt and it them"

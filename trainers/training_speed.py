@@ -1,6 +1,11 @@
-"""Training measured against plain ways of doing it, in the same run: throughput, overhead, memory of a large vocabulary.
+"""Training measured against plain ways of doing it, in the same run: throughput at equal loss, and the Trainer's overhead.
 
-Ratios, not times, are what carries over to other machines. Everything runs on networks with random weights.
+The plain way is a stock transformers Trainer on shuffled batches padded to their longest row, with the network's own loss;
+the bare loop is our own steps without a Trainer. All train the same network from the same weights on the same examples,
+one after the other in every repeat (another seed, another order of the ways), so that what else the machine does hits all
+alike. Ratios within a repeat are what carries over; processor time is robust on a shared machine, wall time is what a user
+waits for. What the Trainer adds to a step does not depend on the network: it is measured on a tiny one, where it shows, and
+set against the bare loop's step. Text is a seeded chain of tokens, with something to learn, in lengths near Alpaca's.
 """
 
 from __future__ import annotations
@@ -8,205 +13,255 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
 from trainers.batches import BatchPlan, PackedPlan, Steps
+from trainers.compared import Compared, paired
 from trainers.encode import Example
 from trainers.objectives import divided
 from trainers.objectives.causal import Causal
 from trainers.trainer import ObjectiveModule, run_training
 
 ALPACA_PROMPT, ALPACA_TARGET = (20.0, 0.6), (45.0, 1.0)  # medians and log-sds in tokens, near Alpaca's word counts
+PAD, EOS, WORDS = 1, 2, 8  # ids; the first of the words
+RATE = 1e-3
+SETTLED = 5  # steps before the clock runs: memory is allocated, caches are filled
+LONGEST = 512  # tokens of an example
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Median seconds of the repeats of our way and of the plain one, and what the ratio is of."""
+class Setting:
+    """What is measured: a decoder's shape, examples (and held-out ones), examples per step."""
 
-    what: str
-    ours: float
-    plain: float
-    ratio: float
-    repeats: int
-    note: str
+    width: int = 128
+    layers: int = 2
+    vocabulary: int = 4000
+    examples: int = 2048
+    held_out: int = 256
+    batch: int = 32
 
 
-def examples(count: int, vocabulary: int, longest: int, seed: int = 0) -> list[Example]:
-    """Examples whose lengths follow an Alpaca-like log-normal law, with random tokens."""
+@dataclass(frozen=True)
+class Timed:
+    """One training: wall and processor seconds and real tokens of its timed steps, and the held-out loss after it
+    (nats per target token)."""
+
+    wall: float
+    processor: float
+    tokens: int
+    steps: int
+    loss: float
+
+
+def examples(count: int, vocabulary: int, seed: int = 0) -> list[Example]:
+    """Examples in Alpaca-like (log-normal) lengths; half of the tokens follow from the one before, half are Zipf's."""
     rng = random.Random(seed)
+    after = random.Random("successors").sample(range(WORDS, vocabulary), vocabulary - WORDS)
+    weights = torch.arange(1, vocabulary - WORDS + 1).reciprocal().cumsum(0).tolist()
 
-    def ids(median: float, spread: float) -> tuple[int, ...]:
-        size = max(1, min(longest // 2 - 1, round(median * rng.lognormvariate(0.0, spread))))
-        return tuple(rng.randrange(8, vocabulary) for _ in range(size))
+    def ids(median: float, spread: float, before: int) -> list[int]:
+        size = max(1, min(LONGEST // 2 - 1, round(median * rng.lognormvariate(0.0, spread))))
+        made = rng.choices(range(WORDS, vocabulary), cum_weights=weights, k=size)
+        for place in range(size):
+            if rng.random() < 0.5:
+                made[place] = after[(made[place - 1] if place else before) - WORDS]
+        return made
 
-    made = []
-    for _ in range(count):
-        prompt = ids(*ALPACA_PROMPT)
-        made.append(Example(prompt, ids(*ALPACA_TARGET), (1,) * len(prompt)))
-    return made
+    def example() -> Example:
+        prompt = ids(*ALPACA_PROMPT, before=WORDS)
+        return Example(tuple(prompt), tuple(ids(*ALPACA_TARGET, before=prompt[-1])), (1,) * len(prompt))
+
+    return [example() for _ in range(count)]
 
 
-def decoder(vocabulary: int, width: int, layers: int) -> Any:
+def decoder(vocabulary: int, width: int, layers: int, seed: int = 0) -> Any:
     """A Llama-class decoder with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
+    heads = max(1, width // 64)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
-        num_attention_heads=max(1, width // 64), num_key_value_heads=max(1, width // 64), max_position_embeddings=2048,
+        num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=2048,
     )  # fmt: skip
     return LlamaForCausalLM(config)
 
 
-def plain_trainer(network, data: list[Example], order: list[list[int]], eos: int, pad: int) -> float:
-    """Seconds of a stock Trainer on batches padded to their longest row, in the order given, on the network's own loss."""
+def padded(rows: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """A stock collator's batch: padded to the longest row, labels −100 on prompts and padding."""
+    full = [[*e.prompt, *e.target, EOS] for e in rows]
+    width = max(map(len, full))
+    ids = torch.tensor([row + [PAD] * (width - len(row)) for row in full])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in full])
+    labels = ids.masked_fill(mask == 0, -100)
+    for label, example in zip(labels, rows, strict=True):
+        label[: len(example.prompt)] = -100
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def train_plainly(network, data: list[Example], order: list[list[int]]) -> None:
+    """A stock Trainer with its defaults on padded batches in the order given."""
     from torch.utils.data import DataLoader
     from transformers import Trainer, TrainingArguments
-
-    def collate(rows: list[Example]) -> dict[str, torch.Tensor]:
-        width = max(len(e) for e in rows) + 1
-        full = [[*e.prompt, *e.target, eos] for e in rows]
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in full])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in full])
-        labels = ids.masked_fill(mask == 0, -100)
-        for label, example in zip(labels, rows, strict=True):
-            label[: len(example.prompt)] = -100
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    from transformers.trainer_callback import PrinterCallback
 
     class Plain(Trainer):
         def get_train_dataloader(self):
-            return self.accelerator.prepare(DataLoader(data, batch_sampler=order, collate_fn=collate))  # type: ignore[arg-type]
+            return self.accelerator.prepare(DataLoader(data, batch_sampler=order, collate_fn=padded))  # type: ignore[arg-type]
 
     arguments = TrainingArguments(
         output_dir="unused", max_steps=len(order), per_device_train_batch_size=len(order[0]), save_strategy="no",
         report_to="none", disable_tqdm=True, logging_strategy="no", remove_unused_columns=False, log_level="error",
-        use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(), learning_rate=RATE,
     )  # fmt: skip
     trainer = Plain(model=network, args=arguments, train_dataset=data)  # type: ignore[arg-type]
-    return _timed(trainer.train)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
-def ours(network, data: list[Example], plan: BatchPlan, eos: int, pad: int, batch: int) -> float:
-    """Seconds of ObjectiveTrainer on the same examples."""
-    objective = Causal(pad=pad, eos=eos)
+def train_ours(network, data: list[Example], plan: BatchPlan) -> None:
+    """ObjectiveTrainer, as recipes run it."""
+    objective = Causal(pad=PAD, eos=EOS)
     module, steps = ObjectiveModule(network, objective, network), Steps(data, plan, objective, 0)
-    options = {"max_steps": len(plan), "per_device_train_batch_size": batch, "learning_rate": 5e-5}
-    return _timed(
-        lambda: run_training(module, steps, seed=0, what="measured", bf16=torch.cuda.is_available(), **options)
-    )
+    options = {"max_steps": len(plan), "per_device_train_batch_size": plan.batch_size, "learning_rate": RATE}
+    run_training(module, steps, seed=0, what="measured", bf16=torch.cuda.is_available(), **options)
 
 
-def bare_loop(network, data: list[Example], plan: BatchPlan, eos: int, pad: int) -> float:
-    """Seconds of the same steps in a loop of our own: collate, forward, backward, clip, AdamW."""
-    objective = Causal(pad=pad, eos=eos)
+def train_bare(network, data: list[Example], plan: BatchPlan) -> None:
+    """The same steps in a loop of our own: collate, forward, backward, clip, AdamW."""
+    objective = Causal(pad=PAD, eos=EOS)
     steps = Steps(data, plan, objective, 0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network.to(device).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-5)
-
-    def run() -> None:
-        for number in range(len(steps)):
-            item = steps[number]
-            batch = {name: tensor.to(device) for name, tensor in item["parts"][0].items()}
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                loss = divided(objective.loss_sums(network, batch), item["weights"].to(device))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
-
-    return _timed(run)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, fused=True)
+    for number in range(len(steps)):
+        item = steps[number]
+        batch = {name: tensor.to(device) for name, tensor in item["parts"][0].items()}
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = divided(objective.loss_sums(network, batch), item["weights"].to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
 
 
-def _timed(run: Callable) -> float:
-    started = time.perf_counter()
-    run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def clocked(train: Callable[[], None]) -> list[tuple[float, float]]:
+    """(wall, processor) seconds after every optimiser step of a training, whoever runs its loop."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    marks: list[tuple[float, float]] = []
+
+    def mark(*_) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        marks.append((time.perf_counter(), time.process_time()))
+
+    handle = register_optimizer_step_post_hook(mark)
+    try:
+        train()
+    finally:
+        handle.remove()
+    return marks
 
 
-def measure(width: int = 128, layers: int = 2, vocabulary: int = 8000, rows: int = 512, batch: int = 16, repeats: int = 3) -> list[Measured]:  # fmt: skip
-    """Throughput (tokens/s, ours ÷ plain: bucketed, and packed), and overhead (seconds, ours ÷ bare loop)."""
-    data = examples(rows, vocabulary, 512)
-    lengths, full = [len(e) for e in data], [len(e) + 1 for e in data]
-    steps = rows // batch
-    order = list(range(rows))
-    random.Random(1).shuffle(order)
-    shuffled = [order[at : at + batch] for at in range(0, steps * batch, batch)]
-    bucketed = BatchPlan(lengths, batch, steps, 0, 50)
-    room, packed_rows = 512, 4
-    packed = PackedPlan(full, packed_rows, len(PackedPlan(full, packed_rows, 1, 0, room).epoch(0)), 0, room)
-    tokens = {
-        "plain": sum(full[i] for step in shuffled for i in step),
-        "bucketed": sum(full[i] for s in range(len(bucketed)) for i in bucketed[s]),
-        "packed": sum(full[i] for s in range(len(packed)) for row in packed[s] for i in row),  # type: ignore[union-attr]
+@torch.no_grad()
+def held_out_loss(network, data: Sequence[Example]) -> float:
+    """Mean nats per target token."""
+    objective, network = Causal(pad=PAD, eos=EOS), network.eval().cpu()
+    batches = [objective.collate(data[at : at + 32]) for at in range(0, len(data), 32)]
+    return float(sum(objective.loss_sums(network, b) for b in batches) / sum(objective.weights(b) for b in batches))
+
+
+def measure(setting: Setting = Setting(), repeats: int = 5) -> list[Compared]:  # noqa: B008  frozen
+    """Throughput and held-out loss of bucketed and packed batches against a plain Trainer's; overhead over a bare loop."""
+    tiny = replace(setting, width=16, layers=1, vocabulary=64, batch=16)
+    times = turns(setting, repeats, ("plain", "bucketed", "packed", "bare"))
+    return compare(times, setting) + overhead(turns(tiny, repeats, ("bucketed", "bare")), times["bare"])
+
+
+def turns(setting: Setting, repeats: int, names: Sequence[str]) -> dict[str, list[Timed]]:
+    """Every way in turn, as often as asked, each repeat on a seed of its own and beginning with another way."""
+    times: dict[str, list[Timed]] = {name: [] for name in names}
+    for repeat in range(repeats):
+        ways, first = _ways(setting, repeat), repeat % len(names)
+        for name in (*names[first:], *names[:first]):
+            times[name].append(ways[name]())
+    return times
+
+
+def _ways(setting: Setting, seed: int) -> dict[str, Callable[[], Timed]]:
+    """Every way to train once over a seed's examples."""
+    data = examples(setting.examples + setting.held_out, setting.vocabulary, seed)
+    data, held_out = data[: setting.examples], data[setting.examples :]
+    full, steps = [len(e) + 1 for e in data], setting.examples // setting.batch
+    order = random.Random(seed).sample(range(len(data)), steps * setting.batch)
+    shuffled = [order[at : at + setting.batch] for at in range(0, len(order), setting.batch)]
+    bucketed = BatchPlan(full, setting.batch, steps, seed, 50)
+    tokens = setting.batch * statistics.mean(full)
+    rows = max(1, int(tokens / LONGEST))
+    room = max(LONGEST, round(tokens / rows))  # so that a step sees about as many examples
+    packed = PackedPlan(full, rows, len(PackedPlan(full, rows, 1, seed, room).epoch(0)), seed, room)
+    loose = [[index for row in step for index in row] for step in packed]  # type: ignore[union-attr]
+
+    def timed(train: Callable, plan: Any, seen: list[list[int]]) -> Callable[[], Timed]:
+        def run() -> Timed:
+            network = decoder(setting.vocabulary, setting.width, setting.layers, seed)
+            marks = clocked(lambda: train(network, data, plan))
+            wall, processor = (last - first for first, last in zip(marks[SETTLED - 1], marks[-1], strict=True))
+            tokens = sum(full[index] for step in seen[SETTLED:] for index in step)
+            return Timed(wall, processor, tokens, len(seen) - SETTLED, held_out_loss(network, held_out))
+
+        return run
+
+    return {
+        "plain": timed(train_plainly, shuffled, shuffled),
+        "bucketed": timed(train_ours, bucketed, [*bucketed]),
+        "packed": timed(train_ours, packed, loose),
+        "bare": timed(train_bare, bucketed, [*bucketed]),
     }
-    times: dict[str, list[float]] = {name: [] for name in ("plain", "bucketed", "packed", "bare")}
-    for _ in range(repeats):
-        make = lambda: decoder(vocabulary, width, layers)  # noqa: E731
-        times["plain"].append(plain_trainer(make(), data, shuffled, 2, 1))
-        times["bucketed"].append(ours(make(), data, bucketed, 2, 1, batch))
-        times["packed"].append(ours(make(), data, packed, 2, 1, packed_rows))
-        times["bare"].append(bare_loop(make(), data, bucketed, 2, 1))
-    found = {name: statistics.median(values) for name, values in times.items()}
-    rate = {name: tokens[name] / found[name] for name in tokens}
-    shape = f"width {width}, {layers} layers, vocabulary {vocabulary}, {tokens['plain']} tokens"
-    return [
-        Measured("tokens/s, bucketed ÷ plain Trainer", rate["bucketed"], rate["plain"], rate["bucketed"] / rate["plain"], repeats, shape),
-        Measured("tokens/s, packed ÷ plain Trainer", rate["packed"], rate["plain"], rate["packed"] / rate["plain"], repeats, f"{shape}; rows of {room}"),
-        Measured("seconds, ObjectiveTrainer ÷ bare loop", found["bucketed"], found["bare"], found["bucketed"] / found["bare"], repeats, shape),
-    ]  # fmt: skip
 
 
-def logits_memory(
-    vocabulary: int = 250_002, width: int = 64, tokens: int = 512, rows: int = 2, share: float = 0.15
-) -> Measured:
-    """Peak bytes of forward and backward with the projection at `share` of the positions ÷ at all of them.
-
-    Counted in saved and live tensors by torch's own profiler, so it is the same on every machine.
-    """
-    network = decoder(vocabulary, width, 1)
-    size = int(tokens * share)
-    data = [
-        Example(tuple([9] * (tokens - size)), tuple([11] * (size - 1)), (1,) * (tokens - size)) for _ in range(rows)
-    ]
-    objective = Causal(pad=1, eos=2)
-    batch = objective.collate(data)
-
-    def some() -> torch.Tensor:
-        return divided(objective.loss_sums(network, batch), objective.weights(batch))
-
-    def everywhere() -> torch.Tensor:
-        labels = batch["tokens_BT"].masked_fill(batch["weight_BT"] == 0, -100)
-        return network(input_ids=batch["tokens_BT"], attention_mask=batch["attend_BT"], labels=labels).loss
-
-    peaks = [_peak(step, network) for step in (some, everywhere)]
-    note = f"{rows} × {tokens} tokens, {share:.0%} with loss, vocabulary {vocabulary}, width {width}"
-    what = "peak bytes above the weights, loss positions ÷ every position"
-    return Measured(what, peaks[0], peaks[1], peaks[0] / peaks[1], 1, note)
+def compare(times: dict[str, list[Timed]], setting: Setting) -> list[Compared]:
+    """What the repeats of every way say, pair by pair."""
+    shape = ", ".join(f"{field.name} {getattr(setting, field.name)}" for field in fields(setting))
+    seeds = statistics.stdev(one.loss for one in times["plain"]) if len(times["plain"]) > 1 else float("nan")
+    found = []
+    for way in ("bucketed", "packed"):
+        for clock in ("wall", "processor"):
+            rates = [[one.tokens / getattr(one, clock) for one in times[name]] for name in (way, "plain")]
+            found.append(
+                paired(f"throughput, {way} ÷ plain Trainer", f"tokens/s ({clock})", "ratio", rates[0], rates[1], shape)
+            )
+        losses = [[one.loss for one in times[name]] for name in (way, "plain")]
+        note = f"standard deviation of the plain Trainer's over seeds: {seeds:.4f}; {shape}"
+        found.append(
+            paired(
+                f"held-out loss, {way} − plain Trainer",
+                "nats per target token",
+                "difference",
+                losses[0],
+                losses[1],
+                note,
+            )
+        )
+    return found
 
 
-def _peak(step: Callable[[], torch.Tensor], network) -> float:
-    """Most bytes allocated at a time during a forward and backward pass, above what was there before."""
-    from torch.profiler import ProfilerActivity, profile
-
-    network.zero_grad(set_to_none=False)
-    step().backward()  # gradients exist from here on
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step().backward()
-    live = peak = 0
-    for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            live += event.nbytes()  # type: ignore[attr-defined]
-            peak = max(peak, live)
-    return float(peak)
-
-
-def report(measured: list[Measured]) -> list[dict]:
-    """For JSON."""
-    return [asdict(one) for one in measured]
+def overhead(tiny: dict[str, list[Timed]], bare: list[Timed]) -> list[Compared]:
+    """A step with what ObjectiveTrainer adds to it (on a tiny network), against the bare loop's step."""
+    found = []
+    for clock in ("wall", "processor"):
+        ours, loop, step = (
+            [getattr(t, clock) / t.steps for t in some] for some in (tiny["bucketed"], tiny["bare"], bare)
+        )
+        with_it = [s + a - b for a, b, s in zip(ours, loop, step, strict=True)]
+        added = statistics.median(a - b for a, b in zip(ours, loop, strict=True))
+        note = f"{1000 * added:.2f} ms a step, measured on a tiny network"
+        found.append(
+            paired("a step with ObjectiveTrainer ÷ in a bare loop", f"s/step ({clock})", "ratio", with_it, step, note)
+        )
+    return found

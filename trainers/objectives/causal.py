@@ -9,8 +9,6 @@ the Trainer's own `neftune_noise_alpha`.
 KL (facts A3): loss + kl_weight·KL to the network as it was before training. "full" is the divergence over the whole
 vocabulary; "target_token" the released estimate log p(x) − log p_ref(x) at the label alone, whose gradient is −1
 times that of the loss: at weight 1 the two cancel and nothing is learnt.
-
-Packed rows (BLOOMZ) hold several examples, each of which sees itself alone: see `trainers.packing`.
 """
 
 from __future__ import annotations
@@ -20,10 +18,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch.nn import functional as F
 
 from trainers.encode import INSTRUCTION, OUTPUT, Example
 from trainers.objectives import check_normalise, pad_to, smoothed_nll
-from trainers.packing import decoder_states, segments
+from trainers.packing import states_at
 
 
 class Causal:
@@ -74,11 +73,6 @@ class Causal:
         attend_BT = pad_to([[1] * len(row) for row in rows], 0)
         return {"tokens_BT": pad_to(rows, self.pad), "attend_BT": attend_BT, "weight_BT": weight_BT}
 
-    def collate_packed(self, packs: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
-        """As `collate`, several examples a row, with segment_BT (1, 2, … per example, 0 on padding)."""
-        batch = self.collate([example for pack in packs for example in pack])
-        return segments(batch, [len(pack) for pack in packs], self.pad)
-
     def corrupt(self, batch: dict[str, torch.Tensor], rng: torch.Generator) -> dict[str, torch.Tensor]:
         """Nothing is drawn."""
         del rng
@@ -93,19 +87,20 @@ class Causal:
         weight_BT = batch["weight_BT"][:, 1:]
         where_BT = weight_BT > 0
         target_M = batch["tokens_BT"][:, 1:][where_BT]
-        logits_MV = network.get_output_embeddings()(decoder_states(network, batch)[:, :-1][where_BT])
+        before_BT = F.pad(where_BT, (0, 1))  # the place from which a token is predicted
+        logits_MV = network.get_output_embeddings()(states_at(network, batch, before_BT))
         nll_M = smoothed_nll(logits_MV, target_M, 0.0)
         if self._reference is not None:
-            nll_M = nll_M + self.kl_weight * self._kl(logits_MV, target_M, batch, where_BT)
+            nll_M = nll_M + self.kl_weight * self._kl(logits_MV, target_M, batch, before_BT)
         return (nll_M * weight_BT[where_BT]).sum().reshape(1)
 
-    def _kl(self, logits_MV: torch.Tensor, target_M: torch.Tensor, batch, where_BT: torch.Tensor) -> torch.Tensor:
+    def _kl(self, logits_MV: torch.Tensor, target_M: torch.Tensor, batch, before_BT: torch.Tensor) -> torch.Tensor:
         """Divergence from the reference at each loss position [M], nats."""
         reference = self._reference
         assert reference is not None
         with torch.no_grad():
-            states_BTD = decoder_states(reference, batch)[:, :-1]
-            reference_MV = reference.get_output_embeddings()(states_BTD[where_BT]).float().log_softmax(-1)
+            states_MD = states_at(reference, batch, before_BT)
+            reference_MV = reference.get_output_embeddings()(states_MD).float().log_softmax(-1)
         logprob_MV = logits_MV.float().log_softmax(-1)
         if self.kl_estimate == "full":
             return (logprob_MV.exp() * (logprob_MV - reference_MV)).sum(-1)

@@ -18,6 +18,7 @@ from harness.noise import LinearSchedule
 from trainers.encode import Example
 from trainers.objectives import check_normalise, smoothed_nll
 from trainers.objectives.masked import hide_exactly, pack_examples, uniform_counts
+from trainers.packing import Reading
 
 
 class Diffusion:
@@ -98,14 +99,16 @@ class Diffusion:
     def loss_sums(self, network: MaskedBackbone, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Σ over draws of Σ_masked w(t)·nll/n (by token: without 1/n) [1]."""
         fields = dict(batch)
-        step_BK, hidden_BKT = fields.pop("step_BK"), fields.pop("hidden_BKT")
+        step_BK, hidden_BKT, pack_B = fields.pop("step_BK"), fields.pop("hidden_BKT"), fields.pop("pack_B", None)
         rows, draws = step_BK.shape
         step_R, hidden_RT = step_BK.T.flatten(), hidden_BKT.transpose(0, 1).flatten(0, 1)
         clean = Canvas(**fields)
         if draws > 1:
             clean = clean.select(torch.arange(rows * draws, device=step_R.device) % rows)
         noised = clean.with_tokens(clean.tokens_BT.masked_fill(hidden_RT, self.ids.mask))
-        logits_MV = network.logits_at(network.hidden(noised), hidden_RT)
+        if pack_B is not None:  # every draw fills rows of its own
+            pack_B = torch.cat([pack_B + draw * (int(pack_B[-1]) + 1) for draw in range(draws)])
+        logits_MV = Reading(network, noised, pack_B).logits_at(hidden_RT)
         nll_M = smoothed_nll(logits_MV, clean.tokens_BT[hidden_RT], self.label_smoothing)
         weight_R = self.schedule.weight(step_R)
         if self.normalise == "example":

@@ -18,6 +18,7 @@ from harness.canvas import Canvas, Layout, SpecialIds
 from harness.lengths import length_loss_sum
 from trainers.encode import Example
 from trainers.objectives import check_normalise, smoothed_nll
+from trainers.packing import Reading
 
 
 def pack_examples(layout: Layout, ids: SpecialIds, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
@@ -85,16 +86,16 @@ class Masked:
     def loss_sums(self, network: MaskedBackbone, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sum over hidden answer tokens (each 1, or 1/their number in its row), and weighted length loss [2]."""
         fields = dict(batch)
-        noised_BT, hidden_BT = fields.pop("noised_BT"), fields.pop("hidden_BT")
+        noised_BT, hidden_BT, pack_B = fields.pop("noised_BT"), fields.pop("hidden_BT"), fields.pop("pack_B", None)
         clean = Canvas(**fields)
-        states_BTD = network.hidden(clean.with_tokens(noised_BT))
-        nll_M = smoothed_nll(network.logits_at(states_BTD, hidden_BT), clean.tokens_BT[hidden_BT], self.label_smoothing)
+        read = Reading(network, clean.with_tokens(noised_BT), pack_B)
+        nll_M = smoothed_nll(read.logits_at(hidden_BT), clean.tokens_BT[hidden_BT], self.label_smoothing)
         length_sum = torch.zeros((), device=nll_M.device)
         if network.length_head is not None and self.length_weight:
             if not self.layout.isolated:
                 # a joint layout's prompt states have seen the answer's length: read the head off prompts alone
-                states_BTD = network.hidden(_prompt_only(clean))
-            logits_BC = network.length_logits(states_BTD, clean)
+                read = Reading(network, _prompt_only(clean), pack_B)
+            logits_BC = network.length_logits(read.states_BTD(), clean)
             length_sum = self.length_weight * length_loss_sum(logits_BC, clean.target_BT.sum(1))
         if self.normalise == "example":
             nll_M = nll_M * (1 / hidden_BT.sum(1)).unsqueeze(1).expand(hidden_BT.shape)[hidden_BT]

@@ -6,12 +6,13 @@ mT0 weighs every example the same (AVERAGE_PER_SEQUENCE) and adds a z-loss of 1e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from trainers.encode import Example
 from trainers.objectives import check_normalise, pad_to, smoothed_nll
+from trainers.packing import Packing
 
 
 class Seq2Seq:
@@ -50,16 +51,29 @@ class Seq2Seq:
         """Weighted sum of −log p(answer token | prompt, answer so far), plus z_loss·log²Z [1]."""
         target_BT, weight_BT = batch["target_BT"], batch["weight_BT"]
         start = torch.full_like(target_BT[:, :1], network.config.decoder_start_token_id)
-        states_BSD = network.get_encoder()(input_ids=batch["prompt_BS"], attention_mask=batch["attend_BS"])[0]
-        hidden_BTD = network.get_decoder()(
-            input_ids=torch.cat([start, target_BT[:, :-1]], 1),
-            encoder_hidden_states=states_BSD,
-            encoder_attention_mask=batch["attend_BS"],
+        read: dict[str, Any] = {"input_ids": batch["prompt_BS"], "attention_mask": batch["attend_BS"]}
+        written: dict[str, Any] = {"input_ids": torch.cat([start, target_BT[:, :-1]], 1)}
+        where_BT = weight_BT > 0
+        where, across = where_BT, read["attention_mask"]
+        if "pack_B" in batch:
+            prompts, answers = (Packing.of(batch[f"attend_B{axis}"], batch["pack_B"]) for axis in "ST")
+            read = {
+                "input_ids": prompts.pack(read["input_ids"]),
+                "attention_mask": prompts.mask(prompts, network.dtype),
+            }
+            written = {
+                "input_ids": answers.pack(written["input_ids"]),
+                "attention_mask": answers.mask(answers, network.dtype, causal=True),
+            }
+            where, across = answers.pack(where_BT), answers.mask(prompts, network.dtype)
+        hidden = network.get_decoder()(
+            **written,
+            encoder_hidden_states=network.get_encoder()(**read)[0],
+            encoder_attention_mask=across,
             use_cache=False,
         )[0]
         if getattr(network.config, "scale_decoder_outputs", False):  # T5 v1.0 ties and scales; T5 v1.1 and mT5 do not
-            hidden_BTD = hidden_BTD * network.config.d_model**-0.5
-        where_BT = weight_BT > 0
-        logits_MV = network.get_output_embeddings()(hidden_BTD[where_BT])
+            hidden = hidden * network.config.d_model**-0.5
+        logits_MV = network.get_output_embeddings()(hidden[where])
         nll_M = smoothed_nll(logits_MV, target_BT[where_BT], 0.0, self.z_loss)
         return (nll_M * weight_BT[where_BT]).sum().reshape(1)

@@ -1,0 +1,56 @@
+"""What `trainers speed` measures: every way trains the same examples; comparisons are taken pair by pair."""
+
+import csv
+import math
+
+import pytest
+
+from trainers.compared import write
+from trainers.logits_memory import logits_memory
+from trainers.training_speed import Setting, Timed, compare, decoder, examples, held_out_loss, overhead, turns
+
+TINY = Setting(width=16, layers=1, vocabulary=64, examples=64, held_out=8, batch=8)
+
+
+def test_examples_are_seeded_and_have_something_to_learn():
+    made = examples(200, 64)
+    assert made == examples(200, 64) and made != examples(200, 64, seed=1)
+    followers: dict[int, list[int]] = {}
+    for example in made:
+        for before, token in zip(example.target, example.target[1:], strict=False):
+            followers.setdefault(before, []).append(token)
+    usual = sum(max(found.count(token) for token in found) for found in followers.values())
+    assert usual / sum(map(len, followers.values())) > 0.5
+
+
+def test_every_way_trains_once_over_the_examples_and_learns():
+    times = turns(TINY, 1, ("plain", "bucketed", "packed", "bare"))
+    before = held_out_loss(decoder(64, 16, 1), examples(72, 64)[64:])
+    assert before == pytest.approx(math.log(64), rel=0.05)
+    for (one,) in times.values():
+        assert one.loss < before and one.wall > 0 and one.processor > 0
+    assert times["plain"][0].steps == times["bucketed"][0].steps == times["bare"][0].steps == 3
+
+
+def timed(wall: float, loss: float) -> Timed:
+    return Timed(wall, wall / 2, 1000, 10, loss)
+
+
+def test_comparisons_are_medians_of_pairs(tmp_path):
+    plain, ours = [timed(8, 5.0), timed(20, 5.2), timed(9, 5.1)], [timed(4, 5.1), timed(5, 5.1), timed(3, 5.1)]
+    found = compare({"plain": plain, "bucketed": ours, "packed": ours, "bare": ours}, TINY)
+    assert [(round(one.value, 6), round(one.low, 6), round(one.high, 6)) for one in found[:3]] == [
+        (3.0, 2.0, 4.0), (3.0, 2.0, 4.0), (0.0, -0.1, 0.1),
+    ]  # fmt: skip
+    assert "0.1000" in found[2].note
+    wall = overhead({"bucketed": [timed(1.2, 0)] * 3, "bare": [timed(1.0, 0)] * 3}, ours)[0]
+    assert wall.value == pytest.approx(1.05) and "20.00 ms" in wall.note  # 0.02 s on steps of 0.4, 0.5 and 0.3 s
+    write([*found, wall], tmp_path)
+    with open(tmp_path / "training.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7 and rows[0]["kind"] == "ratio" and float(rows[0]["value"]) == pytest.approx(3.0)
+
+
+def test_loss_positions_alone_take_their_share_of_memory():
+    found = logits_memory(vocabulary=5000, width=16, tokens=64)
+    assert 0.1 < found.value < 0.4  # 9 of 64 positions carry loss; the plain way keeps the logits more than once
