@@ -70,7 +70,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--tasks", help="task or group names, comma-separated; patterns such as xp3_xnli_* work")
     run.add_argument("--num_fewshot", type=int, help="examples before each question")
-    run.add_argument("--batch_size", default="auto", help="rows per forward pass, or auto (default)")
+    run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
     run.add_argument("--limit", type=float, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")

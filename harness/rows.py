@@ -89,12 +89,12 @@ class RowEngine:
     """The queue: `open` rows under a name, `step` one forward pass, receive the names whose rows are all answered.
 
     Args:
-        batch_size: rows per forward pass; None packs up to `TOKENS_PER_PASS` tokens. Both are halved on out-of-memory.
+        most_rows: of a forward pass; a pass also holds at most `TOKENS_PER_PASS` tokens. Both are halved on out-of-memory.
         remember: whether rows may share one reading of their prompt, where that is exact.
     """
 
-    def __init__(self, backbone: MaskedBackbone, batch_size: int | None = None, remember: bool = True):
-        self.backbone, self.batch_size = backbone, batch_size
+    def __init__(self, backbone: MaskedBackbone, most_rows: int | None = None, remember: bool = True):
+        self.backbone, self.most_rows = backbone, most_rows
         self.remember = remember and backbone.remembers
         self.tokens_per_pass = TOKENS_PER_PASS[_kind(backbone)]
         self.positions_at_once = positions_at_once(backbone)
@@ -163,7 +163,8 @@ class RowEngine:
         return finished
 
     def _rows_at_once(self, length: int) -> int:
-        return self.batch_size or max(1, self.tokens_per_pass // length)
+        packed = max(1, self.tokens_per_pass // length)
+        return packed if self.most_rows is None else min(packed, self.most_rows)
 
     def _chunk(self) -> list[Key]:
         chunk, longest = [], 0
@@ -177,10 +178,8 @@ class RowEngine:
 
     def _shrink(self, rows: int) -> None:
         """Half the rows per pass, or half the positions of a slice where a single row was too much."""
-        if rows > 1 and self.batch_size is None:
-            self.tokens_per_pass = max(1, self.tokens_per_pass // 2)
-        elif rows > 1:
-            self.batch_size = max(1, rows // 2)
+        if rows > 1:
+            self.tokens_per_pass, self.most_rows = max(1, self.tokens_per_pass // 2), rows // 2
         elif self.positions_at_once > 1:
             self.positions_at_once //= 2
         else:

@@ -16,8 +16,8 @@ from harness.scorers.masks import all_masks, draw, plan_of, uniforms
 from harness.scorers.queue import score_all
 
 
-def engine(backbone: Any, batch_size: int | None = None) -> RowEngine:
-    return RowEngine(backbone, batch_size)
+def engine(backbone: Any, most_rows: int | None = None) -> RowEngine:
+    return RowEngine(backbone, most_rows)
 
 
 def score(name, backbone, target, rows=32, seed=0, question="", **more):

@@ -12,8 +12,8 @@ from harness.scorers import Item, make_scorer
 from harness.scorers.queue import score_all
 
 
-def engine(backbone: Any, batch_size: int | None = None) -> RowEngine:
-    return RowEngine(backbone, batch_size)
+def engine(backbone: Any, most_rows: int | None = None) -> RowEngine:
+    return RowEngine(backbone, most_rows)
 
 
 def items(count=12, seed=0):

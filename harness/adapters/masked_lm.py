@@ -39,7 +39,8 @@ class MaskedLM(DataParallelLM):
     Args:
         pretrained: local folder or hub id; None takes the newest finished local checkpoint of this adapter.
         revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
-        batch_size: rows per forward pass, or "auto" (packs by tokens, halves on out-of-memory).
+        batch_size: most requests whose rows share a forward pass, or "auto": as many as the engine's number of tokens
+            holds. Either is halved on out-of-memory.
         layout: `joint` or `isolated` for checkpoints that do not record one.
         compile: torch.compile the network; pays after some ten thousand answers.
         store: file in which answers are kept and looked up (see `harness.store`); none by default.
@@ -177,7 +178,8 @@ class MaskedLM(DataParallelLM):
 
     def _score(self, items: Sequence[Item], what: str, quiet: bool, whole: bool = True) -> list[Scored]:
         estimator = self.settings.estimator
-        engine = RowEngine(self.backbone, self.batch_size, remember=self.settings.prompt_cache == "auto")
+        most_rows = None if self.batch_size is None else self.batch_size * estimator.rows
+        engine = RowEngine(self.backbone, most_rows, remember=self.settings.prompt_cache == "auto")
         name = estimator.scorer if estimator.compat == NO_COMPAT else f"compat={estimator.compat}"
         with bar(
             total=len(items), what=f"{self.adapter} {what} ({name})", unit="requests", quiet=quiet or self.rank != 0
