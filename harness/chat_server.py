@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.chat import FAILED, ChatRequest, RequestError, dialogue_of, error_body
-from harness.judges.answers import Dialogue, Writing, form_of, longest_of, prompt_of, write_answers
+from harness.judges.answers import Dialogue, Writing, form_of, longest_of, prompt_of, room_of, write_answers
 from harness.streaming import write_in_pieces
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,9 @@ class ChatServer:
         self._turn.acquire()
         try:
             read, longest = self._count(prompt_of(self.model, dialogue)), longest_of(self.model, writing.max_tokens)
-            room = int(self.model.max_length)
+            room = room_of(self.model)
+            if not read:
+                raise RequestError("messages: expected some text to answer, got none.")
             if read + longest > room:
                 raise RequestError(
                     f"the dialogue has {read} tokens and the answer may have {longest}: the model holds {room}. Shorten "

@@ -135,11 +135,13 @@ def test_single_checkpoints_and_answers_of_other_tools(suite, checkpoints, tmp_p
     ]  # fmt: skip
     common = ["--results", results, "--judge", "scripted", "--endpoint-name", "t", "--max-tokens", 4, *models]
     (tmp_path / "ref.json").write_text(json.dumps([{"instruction": q, "output": a} for q, a in KEY.items()]))
-    (tmp_path / "theirs.json").write_text(json.dumps([{"instruction": q, "output": "the sun"} for q in KEY]))
+    (tmp_path / "outputs.json").write_text(
+        json.dumps([{"instruction": q, "output": "the sun", "generator": "theirs"} for q in KEY])
+    )
     (tmp_path / "z.csv").write_bytes(SHEET.encode())
     mt = ["mt-bench", *common, "--questions", tmp_path / "q.jsonl", "--references", tmp_path / "r.jsonl",
           "--prompts", tmp_path / "p.jsonl", "--answers", tmp_path / "model_answer"]  # fmt: skip
-    alpaca = ["alpaca-eval", *common, "--reference", tmp_path / "ref.json", "--answers", tmp_path / "theirs.json"]
+    alpaca = ["alpaca-eval", *common, "--reference", tmp_path / "ref.json", "--answers", tmp_path / "outputs.json"]
     z = ["z-bench", *common, "--sets", "basic", "--basic", tmp_path / "z.csv", "--columns", "GPT-4"]
     with ScriptedJudge(WordRule({**KEY, "第一行": "春天", "1+1?": "2", "你好": "你好"})) as judge:
         for command in (mt, alpaca, z):

@@ -70,6 +70,10 @@ class Parrot:
         def __new__(cls, text, add_special_tokens=True):
             return {"input_ids": text.split()}
 
+        @staticmethod
+        def num_special_tokens_to_add():
+            return 0
+
     def generate_until(self, requests, disable_tqdm=False):
         if self.gate is not None:
             self.gate.wait(100)
@@ -95,6 +99,17 @@ def test_every_paradigm_answers_the_openai_client(models, running, name):
     pieces = list(client.chat.completions.create(model="m", messages=messages, max_tokens=6, stream=True))
     assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == direct
     assert pieces[-1].choices[0].finish_reason == plain.choices[0].finish_reason
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("content", ["?", "<mask> </s> <s> <pad>", "a\x00b", "🌞" * 10])
+def test_any_text_is_answered_also_without_a_limit(models, name, content):
+    """The longest answer is what the model can write, whatever is asked for (mask-based layouts hold less than half)."""
+    server = ChatServer(models[name], "m")
+    messages = [{"role": "user", "content": content}]
+    for longest in (None, 10**9):
+        completion = server.complete(asked(messages=messages, max_tokens=longest))
+        assert not any(token in text_of(completion) for token in ("<mask>", "<pad>", "<s>"))
 
 
 @pytest.mark.parametrize("name", ["decoder_it", "diffusionllm"])
@@ -147,6 +162,7 @@ def test_dialogues():
     "change, message, status",
     [
         ({"model": "other"}, "does not exist; this server has 'm'", 404),
+        ({"messages": [{"role": "user", "content": " "}]}, "expected some text to answer", 400),
         ({"n": 2}, "n=2: this server writes one answer", 400),
         ({"tools": [{}]}, "'tools' is not supported", 400),
         ({"logprobs": True}, "'logprobs' is not supported", 400),

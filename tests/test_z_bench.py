@@ -31,6 +31,13 @@ class Parrot:
     class tokenizer:
         chat_template = None
 
+        def __new__(cls, text, add_special_tokens=True):
+            return {"input_ids": text.split()}
+
+        @staticmethod
+        def num_special_tokens_to_add():
+            return 0
+
     def generate_until(self, requests, disable_tqdm=False):
         return [" said: " + request.args[0] for request in requests]
 
@@ -59,6 +66,17 @@ def test_output_has_the_seeds_shape(sheet, tmp_path):
     assert len(table) == 4
     with pytest.raises(DataError, match="there is a column 'GPT-4' already"):
         z_bench.write_sheet(sheet, contestants("GPT-4"), tmp_path)
+
+
+def test_questions_that_a_model_cannot_hold_are_said(sheet, tmp_path, capsys):
+    class Short(Parrot):
+        max_length = 2  # a word to read and one to write
+
+    z_bench.write_sheet(sheet, [Contestant("short", "w", Short)], tmp_path)
+    said = capsys.readouterr().err
+    assert "short: 1 of 3 dialogues are longer than the model holds beside an answer" in said
+    z_bench.write_sheet(sheet, contestants("mine"), tmp_path)
+    assert "longer than" not in capsys.readouterr().err
 
 
 def test_grades(sheet, tmp_path):

@@ -34,7 +34,7 @@ from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Counts, Judged, counts, verdicts
 from harness.judges.client import JudgeClient
 from harness.judges.endpoint import Ask, JudgeError
-from harness.judges.files import json_rows
+from harness.judges.files import file_name, json_rows
 from harness.mirror import DataError, lines_of
 from harness.records import digest_of, write_atomically
 from harness.suites import ConfigError
@@ -67,6 +67,12 @@ def load_outputs(path: Path) -> list[dict[str, Any]]:
             )
         seen.add(row["instruction"])
     return rows
+
+
+def name_of(outputs: Sequence[Mapping[str, Any]], path: Path) -> str:
+    """Whose outputs these are: their one `generator`, else the file's name (many files are called model_outputs.json)."""
+    names = {str(row.get("generator") or "") for row in outputs}
+    return file_name(names.pop() or path.stem) if len(names) == 1 else file_name(path.stem)
 
 
 def write_model_outputs(

@@ -14,6 +14,7 @@ import importlib
 import logging
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +53,9 @@ def package(name: str = "") -> Any:
     """
     level = logging.getLogger().level
     try:
-        return importlib.import_module(f"alpaca_eval{'.' if name else ''}{name}")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+            return importlib.import_module(f"alpaca_eval{'.' if name else ''}{name}")
     except ImportError as error:
         raise RuntimeError(
             f"AlpacaEval needs the extra 'judge' ({error}): pip install -c constraints.txt 'anyorder[judge]' "

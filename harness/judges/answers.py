@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -57,7 +58,7 @@ class AnswerWriter:
         keys = [self.store.key(d, asdict(w)) for d, w in zip(dialogues, writings, strict=True)]
         known = self.store.get(list(dict.fromkeys(keys)))
         new = {key: index for index, key in reversed(list(enumerate(keys))) if key not in known}
-        missing = sorted(new.items(), key=lambda item: item[1])
+        missing, cut = sorted(new.items(), key=lambda item: item[1]), 0
         with bar(
             total=len(set(keys)), quiet=not missing, what=f"{self.contestant.name} writing", unit="answers"
         ) as progress:
@@ -65,9 +66,16 @@ class AnswerWriter:
             for at in range(0, len(missing), AT_ONCE):
                 part = missing[at : at + AT_ONCE]
                 texts = write_answers(self.model, [dialogues[i] for _, i in part], [writings[i] for _, i in part])
+                cut += sum(_does_not_fit(self.model, dialogues[i], writings[i]) for _, i in part)
                 self.store.put([(key, text) for (key, _), text in zip(part, texts, strict=True)])
                 known.update((key, text) for (key, _), text in zip(part, texts, strict=True))
                 progress.update(len(part))
+        if cut:
+            print(
+                f"{self.contestant.name}: {cut} of {len(missing)} dialogues are longer than the model holds beside an answer; "
+                "their beginnings were cut off.",
+                file=sys.stderr,
+            )
         return [known[key] for key in keys]
 
     @property
@@ -112,9 +120,27 @@ def _request(model: Any, dialogue: Dialogue, writing: Writing) -> Any:
     return Instance("generate_until", {}, (context, settings), 0, metadata=("judged", name, 1))  # type: ignore[arg-type]
 
 
+def _does_not_fit(model: Any, dialogue: Dialogue, writing: Writing) -> bool:
+    read = len(model.tokenizer(prompt_of(model, dialogue), add_special_tokens=False)["input_ids"])
+    room = room_of(model)
+    return read > (
+        room if getattr(model, "backend", None) == "seq2seq" else room - longest_of(model, writing.max_tokens)
+    )
+
+
 def longest_of(model: Any, asked: int) -> int:
     """Tokens an answer may have: at most half of what the model holds, so that a prompt fits."""
-    return max(1, min(asked, int(model.max_length) // 2))
+    most = int(model.max_length) // 2
+    if hasattr(model, "decode_tokens"):  # an answer and its prompt may not share their positions evenly
+        most = min(most, model.backbone.layout.target_room(model.max_length), room_of(model) - 1)
+    return max(1, min(asked, most))
+
+
+def room_of(model: Any) -> int:
+    """Tokens of a prompt and its answer together, beside the special ones that the model adds."""
+    if hasattr(model, "decode_tokens"):
+        return int(model.max_length) - model.backbone.layout.overhead
+    return int(model.max_length) - model.tokenizer.num_special_tokens_to_add()
 
 
 def form_of(model: Any) -> str:

@@ -7,6 +7,7 @@ import csv
 import fcntl
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,13 +127,16 @@ def _alpaca_eval(arguments: argparse.Namespace, out: Path) -> None:
         file_of("alpaca_eval_reference", arguments.reference, arguments.results / "downloads")
     )
     alpaca_eval.check_difficulty(arguments.difficulty, arguments.version, reference)
-    outputs = {file_name(path.stem): alpaca_eval.load_outputs(path) for path in arguments.answers}
-    check_names([file_name(path.stem) for path in arguments.answers])
+    given = [(path, alpaca_eval.load_outputs(path)) for path in arguments.answers]
+    check_names([alpaca_eval.name_of(rows, path) for path, rows in given])
+    outputs = {alpaca_eval.name_of(rows, path): rows for path, rows in given}
     for name, rows in outputs.items():
         alpaca_eval.check_whole(rows, reference, name, arguments.missing_at_most)
     longest = arguments.max_tokens or alpaca_eval.LONGEST_ANSWER
     for one in _contestants(arguments, list(outputs)):
         outputs[one.name] = alpaca_eval.write_model_outputs(reference, one, folder, longest=longest)
+    if arguments.version == 2 and arguments.difficulty is None and alpaca_eval.length_control_defined(reference):
+        print(f"plain win rates: {alpaca_eval.WHERE_DIFFICULTY}; name it with --difficulty.", file=sys.stderr)
     summary: dict[str, Any] = {"judge": client.model, "version": arguments.version, "models": {}}
     for name, rows in outputs.items():
         summary["models"][name] = alpaca_eval.judge_outputs(
