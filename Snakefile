@@ -56,6 +56,16 @@ if suite.corpus:
             "{PYTHON} -m trainers tokenizer --corpus {ROOT}/corpus --vocabulary {params.vocabulary} --out {ROOT}/tokenizer"
 
 
+    rule contamination:
+        input:
+            CORPUS,
+        output:
+            f"{ROOT}/corpus/contamination.csv",
+            f"{ROOT}/corpus/contamination.json",
+        shell:
+            "{PYTHON} -m trainers contamination {ROOT}/corpus/train.jsonl --items {ROOT}/corpus/eval/*.jsonl > /dev/null"
+
+
 rule train:
     priority: 1  # all networks first: their evaluations, which are shorter, then share the cores evenly
     input:
@@ -146,6 +156,7 @@ rule report:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         list(SPEED),
         JUDGED,
+        f"{ROOT}/corpus/contamination.csv" if suite.corpus else [],
         sorted(str(path) for path in Path("reports").rglob("*.yaml")),
     output:
         f"{ROOT}/report.md",

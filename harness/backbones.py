@@ -59,8 +59,11 @@ class MaskedBackbone:
     ):
         self.model, self.ids, self.layout = model, ids, layout or Layout()
         self.max_length, self.length_head = max_length, length_head
+        self.vocabulary: int = model.config.vocab_size
         self._head = _vocabulary_head(model)
         self._position_offset = position_offset(model.config)
+        self._shifted, self._weight = bool(getattr(model.config, SHIFT, False)), next(model.parameters())
+        _note_signatures(model)
         # Prompts can be read once, exactly: the prompt cannot see the answer, and the network takes a cache.
         self.takes_cache = _takes_cache(model)
         self.remembers = self.layout.isolated and self.takes_cache
@@ -68,7 +71,7 @@ class MaskedBackbone:
     @property
     def device(self) -> torch.device:
         """Where the network's weights lie."""
-        return next(self.model.parameters()).device
+        return self._weight.device
 
     def compile(self) -> None:
         """torch.compile of the network for every batch size and length; the first passes take tens of seconds.
@@ -85,13 +88,12 @@ class MaskedBackbone:
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
-        arguments: dict[str, Any] = {"attention_mask": canvas.attend_BT.long()}
         if isinstance(canvas, AnswerCanvas):
-            arguments["attention_mask"] = self._given(canvas.memory.attention_BTK(canvas))
-            arguments["past_key_values"] = LayerCache(canvas.memory)
-        elif self.layout.isolated or isinstance(canvas, PackedCanvas):
-            arguments["attention_mask"] = self._given(self.layout.attention_BTT(canvas))
-        return self._forward(canvas, arguments)
+            mask = self._given(canvas.memory.attention_BTK(canvas))
+            return self._forward(canvas, {"attention_mask": mask, "past_key_values": LayerCache(canvas.memory)})
+        if self.layout.isolated or isinstance(canvas, PackedCanvas):
+            return self._forward(canvas, {"attention_mask": self._given(self.layout.attention_BTT(canvas))})
+        return self._forward(canvas, {"attention_mask": canvas.attend_BT.long()})
 
     def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
         """A boolean mask [B, T, K] as the network takes it [B, 1, T, K]: eager attention adds what it is given to the scores."""
@@ -120,7 +122,7 @@ class MaskedBackbone:
 
     def logits_at(self, hidden_BTD: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits [M, V] at the M true entries of a boolean mask [B, T], in row-major order."""
-        if getattr(self.model.config, SHIFT, False):
+        if self._shifted:
             return self._head(hidden_BTD[:, :-1][positions_BT[:, 1:]])
         return self._head(hidden_BTD[positions_BT])
 
@@ -151,6 +153,15 @@ def make_any_order(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "is_causal"):
             module.is_causal = False
+
+
+def _note_signatures(model: Any) -> None:
+    """Write the signature of each kind of layer's feed-forward step where `inspect` finds it at once.
+
+    transformers works it out anew in every layer of every pass; in a small network that takes as long as the step.
+    """
+    for kind in {type(module) for module in model.modules() if hasattr(module, "feed_forward_chunk")}:
+        kind.feed_forward_chunk.__signature__ = inspect.signature(kind.feed_forward_chunk)
 
 
 def _takes_cache(model: Any) -> bool:

@@ -23,7 +23,8 @@ class Benchmark:
     no copy that may be used. `parse` turns the lines of a mirror file into documents, `convert` a row of the hub
     (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
     lines of a file that holds all subsets, its first column being the subset. `hidden` are the columns that the
-    ablated contrast task hides. `promptsource` is the folder of its templates there.
+    ablated contrast task hides. `promptsource` is the folder of its templates there. `published` is where the authors keep
+    the files that a mirror needs.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Benchmark:
     file_rows: int | None = None
     hidden: tuple[str, ...] = ()
     promptsource: str = ""
+    published: str = ""
     promptsource_by_language: bool = True
 
 

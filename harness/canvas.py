@@ -43,6 +43,8 @@ class Canvas:
 
     def to(self, device: torch.device | str) -> Canvas:
         """The canvas on another device."""
+        if self.tokens_BT.device == torch.device(device):
+            return self
         return type(self)(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def without_eos(self) -> Canvas:
@@ -142,7 +144,7 @@ class Layout:
         attend_BT = torch.arange(width) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
         none_BT = torch.zeros_like(attend_BT)
         positions_BT = torch.arange(width).expand(tokens_BT.shape) * attend_BT
-        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT.clone(), positions_BT)
+        return Canvas(tokens_BT, none_BT, none_BT, attend_BT, attend_BT, positions_BT)
 
     def attention_BTT(self, canvas: Canvas) -> torch.Tensor:
         """Boolean attention [B, query, key]: key is no padding, a prompt query sees prompt keys only, a packed one its own example's."""

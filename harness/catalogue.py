@@ -110,7 +110,7 @@ def _prompted(title: str, folder: str, subsets, rows, shots: str, file=None, sub
         title=f"{title} (DiffusionLLM's prompts)", licence="none stated; of the underlying sets", subsets=tuple(subsets),
         splits=tuple(f"{n}-shot" for n in shots), columns={"inputs": str, "targets": str, "subset": subsets}, rows=rows,
         mirror_file=file or (lambda subset, split: f"diffusionllm_instruct/{folder}/{split}/validation/{subset}.jsonl"),
-        parse=formats.parse_prompted, subset_is=subset_is,
+        parse=formats.parse_prompted, subset_is=subset_is, published="github.com/yegcjs/DiffusionLLM (data/instruct)",
     )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         columns={"premise": str, "choice1": str, "choice2": str, "question": ("cause", "effect"), "label": (0, 1)},
         rows=lambda subset, split: {"validation": 100, "test": 500}[split], mirror_file=_xcopa_mirror_file,
         parse=mirror.parse_xcopa, hub_file=_xcopa_hub_file, hidden=("premise",), promptsource="xcopa",
+        published="github.com/cambridgeltl/xcopa (data; English: COPA)",
     ),
     "xstorycloze": Benchmark(
         title="XStoryCloze", licence="CC BY-SA 4.0",
@@ -145,6 +146,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         parse=mirror.parse_xstorycloze,
         hub_file=lambda subset, split: ("juletxara/xstory_cloze", f"{subset}/{split}/0000.parquet"),
         hidden=tuple(f"input_sentence_{i}" for i in (1, 2, 3, 4)), promptsource="Muennighoff/xstory_cloze",
+        published="cs.rochester.edu/nlp/rocstories (on request)",
     ),
     "xwinograd": Benchmark(
         title="XWinograd", licence="Apache-2.0; the merged Winograd sets keep their own terms",
@@ -155,6 +157,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub_file=lambda subset, split: ("Muennighoff/xwinograd", f"{subset}/{split}/0000.parquet"),
         file_rows=3961,  # its zh part has 16 items; the hub's has 504, from a later collection
         hidden=("sentence",), promptsource="Muennighoff/xwinograd",
+        published="github.com/yandex-research/crosslingual_winograd",
     ),
     "rte": _superglue("rte", "RTE", 277, (0, 1)),
     "cb": _superglue("cb", "CommitmentBank", 56, (0, 1, 2)),
@@ -164,6 +167,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         mirror_file=lambda subset, split: f"anli/{subset.upper()}/{split}.jsonl", parse=formats.parse_anli,
         hub_file=lambda subset, split: ("facebook/anli", f"plain_text/{split}_{subset}-00000-of-00001.parquet"),
         hidden=("premise",), promptsource="anli", promptsource_by_language=False,
+        published="github.com/facebookresearch/anli",
     ),
     "winogrande": Benchmark(
         title="Winogrande", licence="Apache-2.0 (repository)", subsets=("en",), splits=("validation",),
@@ -171,6 +175,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         mirror_file=lambda subset, split: "winogrande_1.1/dev.jsonl", parse=formats.parse_json_lines,
         hub_file=lambda subset, split: ("allenai/winogrande", "winogrande_xl/validation-00000-of-00001.parquet"),
         hidden=("sentence",), promptsource="winogrande/winogrande_xl", promptsource_by_language=False,
+        published="github.com/allenai/winogrande",
     ),
     "mmlu": Benchmark(
         title="MMLU", licence="MIT", subsets=tuple(MMLU_ROWS), splits=("test", "dev"), subset_is="subject",
@@ -179,12 +184,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         mirror_file=lambda subset, split: f"mmlu/{split}/{subset}_{split}.csv", parse=formats.parse_mmlu,
         hub_file=lambda subset, split: ("cais/mmlu", f"{subset}/{split}-00000-of-00001.parquet"),
         convert=formats.mmlu_from_hub, hidden=("question",),
+        published="github.com/hendrycks/test",
     ),
     "bbh": Benchmark(
         title="BIG-Bench Hard", licence="MIT", subsets=tuple(sorted(BBH_ROWS)), splits=("test",), subset_is="task",
         columns={"input": str, "target": str, "task": tuple(BBH_ROWS), "cot_prompt": str},
         rows=lambda subset, split: BBH_ROWS[subset], mirror_file=lambda subset, split: f"bbh/bbh/{subset}.json",
         beside=lambda subset, split: (f"bbh/cot-prompts/{subset}.txt",), parse=formats.parse_bbh,
+        published="github.com/suzgunmirac/BIG-Bench-Hard",
     ),
     "bbh_zero_shot": Benchmark(
         title="BIG-Bench Hard without its prompts", licence="MIT", subsets=tuple(sorted(BBH_ROWS)), splits=("test",),
@@ -193,13 +200,16 @@ BENCHMARKS: dict[str, Benchmark] = {
         beside=lambda subset, split: (f"bbh/cot-prompts/{subset}.txt",), parse=formats.parse_bbh,
         hub_file=lambda subset, split: ("SaylorTwift/bbh", f"{subset}/test-00000-of-00001.parquet"),
         convert=lambda row, subset: {**row, "task": subset},
+        published="github.com/suzgunmirac/BIG-Bench-Hard",
     ),
     "mgsm": Benchmark(
-        title="MGSM", licence="CC BY 4.0", subsets=tuple("bn de en es fr ja ru sw te th zh".split()), splits=("test",),
-        columns={"question": str, "answer": str}, rows=lambda subset, split: 250,
-        mirror_file=lambda subset, split: f"mgsm/mgsm_{subset}.tsv", parse=formats.parse_mgsm,
-        hub_file=lambda subset, split: ("juletxara/mgsm", f"{subset}/test-00000-of-00001.parquet"),
-        convert=lambda row, subset: {"question": row["question"], "answer": str(row["answer_number"])},
+        title="MGSM", licence="CC BY 4.0", subsets=tuple("bn de en es fr ja ru sw te th zh".split()),
+        splits=("test", "train"),  # train: the eight worked examples of each language
+        columns={"question": str, "answer": str}, rows=lambda subset, split: 250 if split == "test" else 8,
+        mirror_file=lambda subset, split: f"mgsm/mgsm_{subset}.tsv" if split == "test" else "mgsm/exemplars.py",
+        parse=formats.parse_mgsm, published="github.com/google-research/url-nlp",
+        hub_file=lambda subset, split: ("juletxara/mgsm", f"{subset}/{split}-00000-of-00001.parquet"),
+        convert=formats.mgsm_from_hub,
     ),
     "tydiqa": Benchmark(
         title="TyDiQA-GoldP", licence="Apache-2.0; passages CC BY-SA", subsets=tuple(TYDIQA_ROWS), splits=("validation",),
@@ -209,12 +219,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         hub_file=lambda subset, split: (
             "google-research-datasets/tydiqa", "secondary_task/validation-00000-of-00001.parquet"),
         convert=formats.tydiqa_from_hub,
+        published="github.com/google-research-datasets/tydiqa",
     ),
     "z_bench": Benchmark(
         title="Z-Bench", licence="CC BY 4.0", subsets=("common", "emergent", "specialized"), splits=("test",),
         subset_is="set", columns={"question": str, "task_type": None, "reference": None},
         rows=lambda subset, split: {"common": 63, "emergent": 209, "specialized": 39}[subset],
         mirror_file=lambda subset, split: f"z_bench/{subset}.samples.csv", parse=formats.parse_z_bench,
+        published="github.com/zhenbench/z-bench",
     ),
     "humaneval": Benchmark(
         title="HumanEval", licence="MIT", subsets=("python",), splits=("test",),
@@ -222,10 +234,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         rows=lambda subset, split: 164, mirror_file=lambda subset, split: "humaneval/HumanEval.jsonl.gz",
         parse=formats.parse_json_lines,
         hub_file=lambda subset, split: ("openai/openai_humaneval", "openai_humaneval/test-00000-of-00001.parquet"),
+        published="github.com/openai/human-eval (data)",
     ),
     "wmt14": Benchmark(
         title="WMT14", licence="none stated; released for research", splits=("test",), subset_is="direction",
-        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"), columns={"text": str, "reference": str},
+        subsets=("de-en", "en-de", "fr-en", "en-fr", "hi-en", "en-hi"),
+        columns={"text": str, "reference": str, "translation": None},
         rows=lambda subset, split: 2507 if "hi" in subset else 3003,
         mirror_file=lambda subset, split: _wmt14_file(subset, subset.split("-")[0]),
         beside=lambda subset, split: (_wmt14_file(subset, subset.split("-")[1]),), parse=formats.parse_parallel,
@@ -249,6 +263,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         columns={"text": str, "summary": str}, rows=lambda subset, split: None,
         mirror_file=lambda subset, split: f"xlsum/{subset}_{split}.jsonl", parse=formats.parse_json_lines,
         hub_file=lambda subset, split: ("csebuetnlp/xlsum", f"{subset}/{split}/0000.parquet"),
+        published="github.com/csebuetnlp/xl-sum",
     ),
     "mlsum": Benchmark(
         title="MLSUM", licence="research use", subsets=("de", "es", "fr", "ru", "tu"), splits=("test",),

@@ -106,7 +106,7 @@ def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str
 
 
 def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> list[Document]:
-    """Documents with the benchmark's columns, `id`, `source` and `language` (the subset); see `load`."""
+    """Documents with the benchmark's columns, `id`, `source`, `source_id` and `language` (the subset); see `load`."""
     spec, root = benchmark_of(benchmark, subset, split), mirror_folder()
     found: list[Document] = []
     for name in subsets_of(spec, subset, split):
@@ -114,6 +114,9 @@ def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str
         documents = _from_hub(spec, name, split, revisions) if root is None else _from_mirror(spec, root, name, split)
         for number, document in enumerate(documents):
             document.update(id=f"{benchmark}/{name}/{split}/{number}", source=place, language=name)
+            document["source_id"] = (
+                f"{split}/{number}"  # one question: in all languages of a parallel benchmark, all prompts
+            )
         found += documents
     if root is not None:
         _warn_of_subset(spec, subset, split, len(found))
@@ -162,6 +165,13 @@ def source_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, s
     return f"hub:{repository}@{revision}/{path}"
 
 
+def revision_of(source: str) -> dict[str, str]:
+    """{hub repository: commit} of a document's `source`; empty for a mirror."""
+    place, _, name = source.partition(":")
+    repository, _, rest = name.partition("@")
+    return {repository: rest.partition("/")[0]} if place == "hub" else {}
+
+
 def mirror_folder() -> Path | None:
     """The local mirror that ANYORDER_DATA names, or None for the hub; DataError if it is no folder."""
     name = os.environ.get("ANYORDER_DATA", "")
@@ -188,7 +198,7 @@ def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[D
     name = spec.mirror_file(subset, split)
     path = root / name
     if not in_mirror(spec, root, subset, split):
-        raise DataError(f"{spec.title}: no documents in '{subset}' in the mirror (looked for {path}).")
+        raise DataError(_missing(spec, path, subset, split))
     listed = [_verified(root, file) for file in (name, *spec.beside(subset, split))]
     lines = mirror.lines_of(path)
     documents = [
@@ -205,6 +215,15 @@ def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[D
     if not documents:
         raise DataError(f"{path}: no usable rows in '{subset}'.")
     return documents
+
+
+def _missing(spec: Benchmark, path: Path, subset: str, split: str) -> str:
+    """What the mirror lacks, where it is published, and the other way to get it."""
+    what = f"{path} has no such lines" if path.is_file() else f"there is no {path}"
+    ways = [f"copy the file of {spec.published} there"] if spec.published else []
+    ways += ["unset ANYORDER_DATA to read from the hub"] if spec.hub_file is not None else []
+    advice = f": {', or '.join(ways)}" if ways else ""
+    return f"{spec.title}: no {split} documents in '{subset}' in the mirror, {what}{advice}."
 
 
 def _verified(root: Path, name: str) -> bool:

@@ -1,8 +1,9 @@
-"""Few-shot examples of the same subset as the question: MMLU's five questions per subject, in their order.
+"""Few-shot examples of the same subset as the question, the first n in the published order.
 
-A task over all subjects loads questions and examples together (`role`, see `harness.data.load`); its YAML names
-`questions` and `examples` as `process_docs` and `SameSubset` as sampler. lm-eval hands the question to the sampler only
-if both come from the test split.
+A task over all subjects (MMLU) loads questions and examples together (`role`, see `harness.data.load`); its YAML names
+`questions` and `examples` as `process_docs` and `SameSubset` as sampler. MGSM's examples are read only when a run shows
+some (`nothing`, `Published`). Tasks without examples say so (`NoExamples`). lm-eval hands the question to the sampler
+only if both come from the test split.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from lm_eval.api.samplers import ContextSampler
 
+from harness.data import documents_of, revision_of
 from harness.mirror import DataError
 
 
@@ -43,7 +45,44 @@ class SameSubset(ContextSampler):
             for row in self.df:
                 self._pools[row["language"]].append(row)
         assert eval_doc is not None, "the examples' split must be the test split"
-        pool = self._pools[eval_doc["language"]]
-        if n > len(pool):
-            raise DataError(f"{n} examples were asked for, '{eval_doc['language']}' has {len(pool)}.")
-        return pool[:n]
+        return _first(self._pools[eval_doc["language"]], n, eval_doc)
+
+
+def _first(pool: list[dict[str, Any]], n: int, document: dict[str, Any]) -> list[dict[str, Any]]:
+    if n > len(pool):
+        raise DataError(f"{n} examples were asked for, '{document['language']}' has {len(pool)}.")
+    return pool[:n]
+
+
+def nothing(dataset: Any) -> Any:
+    """No rows: for tasks whose sampler finds the examples itself."""
+    return dataset.select([])
+
+
+class Published(ContextSampler):
+    """The first n documents of the split `train` of the question's own benchmark and subset.
+
+    They are read from where the question came from, when first asked for: a zero-shot run needs no such file.
+    """
+
+    def sample(
+        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+    ) -> Sequence[dict[str, Any]]:
+        """The examples of `eval_doc`'s subset; DataError if they cannot be had, or are fewer than n."""
+        assert eval_doc is not None, "the examples' split must be the test split"
+        benchmark, subset = eval_doc["id"].split("/")[:2]
+        if not hasattr(self, "_pools"):
+            self._pools: dict[str, list[dict[str, Any]]] = {}
+        if subset not in self._pools:
+            self._pools[subset] = documents_of(benchmark, subset, "train", revision_of(eval_doc["source"]))
+        return _first(self._pools[subset], n, eval_doc)
+
+
+class NoExamples(ContextSampler):
+    """For tasks that have no examples to show, or whose prompts hold them already."""
+
+    def sample(
+        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+    ) -> Sequence[dict[str, Any]]:
+        """DataError: lm-eval asks only where `--num_fewshot` is above zero."""
+        raise DataError(f"--num_fewshot {n}: this task has no examples beside its prompts; leave --num_fewshot out.")

@@ -5,6 +5,7 @@ Each `parse_…` turns (lines, path, subset) into documents with the columns tha
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import logging
@@ -95,13 +96,51 @@ def direct_prompt(cot: str) -> str:
 
 
 def parse_mgsm(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
-    """No header; question, answer (an integer, perhaps with thousands separators)."""
+    """No header; question, answer (an integer, perhaps with thousands separators); exemplars.py has the worked examples."""
+    if path.suffix == ".py":
+        yield from mgsm_exemplars(lines, path, subset)
+        return
     for number, line in enumerate(lines, start=1):
         question, answer = cells_of(line, ("question", "answer"), path, number)
         plain = answer.strip().replace(",", "")
         if not re.fullmatch(r"-?\d+(\.0+)?", plain):
             raise DataError(f"{path}, line {number}: the answer should be a whole number, got {answer!r}.")
         yield {"question": question, "answer": str(int(float(plain)))}
+
+
+def mgsm_exemplars(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
+    """MGSM_EXEMPLARS = {language: {"1": {"q": …, "a": …}, …}} of the authors' exemplars.py, in the order of the numbers.
+
+    The file is Python; it is read as a literal and never run. Question and answer begin with the language's own words
+    for them, as in the hub's `train` split.
+    """
+    found = _literal("MGSM_EXEMPLARS", lines, path)
+    examples = found.get(subset) if isinstance(found, dict) else None
+    if not isinstance(examples, dict) or not examples:
+        held = ", ".join(found) if isinstance(found, dict) else "no languages"
+        raise DataError(f"{path}: MGSM_EXEMPLARS has no examples in '{subset}'; it has {held}.")
+    for number in sorted(examples, key=lambda name: (len(name), name)):
+        example = examples[number]
+        if not isinstance(example, dict) or not {"q", "a"} <= set(example):
+            raise DataError(f"{path}: MGSM_EXEMPLARS['{subset}']['{number}'] should have q and a.")
+        yield {"question": example["q"], "answer": example["a"]}
+
+
+def _literal(name: str, lines: list[str], path: Path) -> Any:
+    """The literal that a Python file assigns to `name`; DataError where there is none."""
+    try:
+        for statement in ast.parse("\n".join(lines)).body:
+            targets = statement.targets if isinstance(statement, ast.Assign) else []
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+    except (SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: expected Python literals ({error}); truncated?") from error
+    raise DataError(f"{path}: expected an assignment to {name}.")
+
+
+def mgsm_from_hub(row: Document, subset: str) -> Document | None:
+    """A row of juletxara/mgsm: `answer` is the worked solution of an example, and empty in the test split."""
+    return {"question": row["question"], "answer": row["answer"] or str(row["answer_number"])}
 
 
 def parse_squad(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
@@ -179,14 +218,18 @@ def parse_parallel(lines: list[str], path: Path, subset: str) -> Iterator[Docume
     other = lines_of(path.with_name(path.name.replace(f".{source}.txt", f".{target}.txt")))
     if len(lines) != len(other):
         raise DataError(f"{path}: {len(lines)} lines, but {len(other)} in the other language: not parallel.")
-    return ({"text": a, "reference": b} for a, b in zip(lines, other, strict=True))
+    return (translated({source: a, target: b}, subset) for a, b in zip(lines, other, strict=True))
 
 
 def translation_from_hub(row: Document, subset: str) -> Document | None:
     """A WMT row {"translation": {"de": …, "en": …}} in the direction of `subset`."""
-    source, target = subset.split("-")
-    pair = row["translation"]
-    return {"text": pair[source], "reference": pair[target]}
+    return translated(row["translation"], subset)
+
+
+def translated(pair: dict[str, str], direction: str) -> Document:
+    """text and reference of a direction, and `translation` as on the hub, which promptsource's templates read."""
+    source, target = direction.split("-")
+    return {"text": pair[source], "reference": pair[target], "translation": pair}
 
 
 def parse_prompted(lines: list[str], path: Path, subset: str) -> Iterator[Document]:

@@ -101,7 +101,7 @@ def length_lines(model, plan: LengthPlan, task, docs: Sequence[dict], batch_size
 def _beam(backbone, prompts: Sequence[Sequence[int]], beam: int, settings: MaskedSettings) -> list[list[int]]:
     canvas = backbone.length_canvas(prompts).to(backbone.device)
     logits_BC = backbone.length_logits(backbone.hidden(canvas), canvas)
-    return [list(row) for row in predicted_lengths(logits_BC, beam, [settings.max_gen_toks] * len(prompts))]
+    return [list(row) for row in predicted_lengths(logits_BC, beam, settings.max_gen_toks)]
 
 
 def summary(lines: Sequence[dict[str, Any]], plan: LengthPlan) -> list[dict[str, Any]]:

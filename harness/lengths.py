@@ -70,10 +70,8 @@ def length_loss_sum(logits_BC: torch.Tensor, lengths_B: torch.Tensor) -> torch.T
     return F.cross_entropy(logits_BC.float(), classes_B, reduction="sum")
 
 
-def top_lengths(logits_BC: torch.Tensor, beam: int, limit_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `beam` most probable lengths ≥ 1 and ≤ limit per row: (lengths [B, beam] int64, log-probs [B, beam])."""
-    logprobs_BC = logits_BC.float().log_softmax(-1)
-    classes = torch.arange(logits_BC.shape[1], device=logits_BC.device)
-    barred_BC = (classes < 1) | (classes > limit_B.unsqueeze(1).clamp(min=1))
-    logprob, length = logprobs_BC.masked_fill(barred_BC, -torch.inf).topk(min(beam, len(classes) - 1), dim=-1)
-    return length, logprob
+def top_lengths(logits_BC: torch.Tensor, beam: int, limit: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The K ≤ beam most probable lengths, 1 ≤ L ≤ limit, of each row: (lengths [B, K] int64, log-probs in nats [B, K])."""
+    allowed_BC = logits_BC.float().log_softmax(-1)[:, 1 : max(1, limit) + 1]
+    logprob_BK, class_BK = allowed_BC.topk(min(beam, allowed_BC.shape[1]), dim=-1)
+    return class_BK + 1, logprob_BK

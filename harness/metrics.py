@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
+import statistics
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Document = dict[str, Any]
@@ -159,6 +160,28 @@ def translation(doc: Document, results: Sequence[str]) -> dict[str, Any]:
     """bleu, bleu_lower (both sides lower-cased, as DiffusionLLM reports it) and chrf of the whole task."""
     pair = (results[0].strip(), doc["reference"].strip())
     return dict.fromkeys(("bleu", "bleu_lower", "bleu_lower_intl", "chrf"), pair)
+
+
+def translation_under_prompts(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """bleu_median, bleu_mean, bleu_max, bleu_min over the prompts of one direction, each prompt a corpus of its own
+    (xMTF's median over five); n_skipped is how many prompts rendered to nothing.
+    """
+    row = (doc["template"], results[0].strip(), doc["targets"].strip())
+    return {**dict.fromkeys(("bleu_median", "bleu_mean", "bleu_max", "bleu_min"), row), "n_skipped": doc["n_skipped"]}
+
+
+def bleu_over_prompts(rows: Sequence[tuple[str, str, str]], reduce: Callable[[list[float]], float]) -> float:
+    """`reduce` of the prompts' sacreBLEU scores, 0..100, from rows (prompt, answer, reference)."""
+    pairs: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for prompt, answer, reference in rows:
+        pairs[prompt].append((answer, reference))
+    return reduce([corpus_bleu(found) for found in pairs.values()])
+
+
+bleu_median = functools.partial(bleu_over_prompts, reduce=statistics.median)
+bleu_mean = functools.partial(bleu_over_prompts, reduce=statistics.fmean)
+bleu_max = functools.partial(bleu_over_prompts, reduce=max)
+bleu_min = functools.partial(bleu_over_prompts, reduce=min)
 
 
 def corpus_bleu(pairs: Sequence[tuple[str, str]], *, tokenize: str = "13a", lowercase: bool = False) -> float:

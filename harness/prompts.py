@@ -1,4 +1,5 @@
-"""Prompts: a document under each of several templates → question, options, gold. Ours, or promptsource's. Torch-free.
+"""Prompts: a document under each of several templates → question, and options with gold, or the right answer of an
+open question. Ours, or promptsource's. Torch-free.
 
 A task's YAML names its templates under `metadata: templates:`; `--metadata '{"prompts": …}'` chooses among them:
 
@@ -38,7 +39,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 @dataclass(frozen=True)
 class Template:
     """One prompt. `ask` and each of `options` are Jinja; `gold` is the column with the index of the right option, or
-    Jinja that computes it.
+    Jinja that computes it. An open question has an `answer` (Jinja) instead of options and gold.
 
     In `ask`, `options` is the list of rendered options in the order in which they are shown. With `letters`, what is
     scored is the letter of an option, A for the first one shown, not its text.
@@ -49,6 +50,11 @@ class Template:
     options: tuple[str, ...]
     gold: str
     letters: bool = False
+    answer: str = ""
+
+    def answer_of(self, document: Document) -> str:
+        """The right answer of an open question; nothing for a question with options."""
+        return render(self.answer, document).strip()
 
     def options_of(self, document: Document) -> list[str]:
         """The options in the order of the label, without white space around them."""
@@ -100,7 +106,7 @@ def named_templates(templates: Mapping[str, Mapping[str, Any]], gold: str, chose
     """Templates of a task's YAML, all of them or those in the comma-separated `chosen`.
 
     Raises:
-        DataError: an unknown name (the nearest known one is given), or a template without `ask` or `options`.
+        DataError: an unknown name (the nearest known one is given), or other keys than `ask` with `options` or `answer`.
     """
     from harness.suites import unknown
 
@@ -110,10 +116,18 @@ def named_templates(templates: Mapping[str, Mapping[str, Any]], gold: str, chose
         if name not in templates:
             raise DataError(unknown("prompt", name, list(templates)))
         spec = templates[name]
-        if not {"ask", "options"} <= set(spec) <= {"ask", "options", "letters"}:
-            raise DataError(f"prompt '{name}': expected the keys ask and options, got {', '.join(spec) or 'none'}.")
-        made.append(Template(name, spec["ask"], tuple(spec["options"]), gold, bool(spec.get("letters"))))
+        keys = set(spec)
+        if keys != {"ask", "answer"} and not {"ask", "options"} <= keys <= {"ask", "options", "letters"}:
+            given = ", ".join(spec) or "none"
+            raise DataError(f"prompt '{name}': expected the keys ask and options, or ask and answer; got {given}.")
+        options, letters = tuple(spec.get("options", ())), bool(spec.get("letters"))
+        made.append(Template(name, spec["ask"], options, gold, letters, spec.get("answer", "")))
     return made
+
+
+def is_open(templates: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a task's templates ask open questions: they have an `answer` and no options."""
+    return all("answer" in spec for spec in templates.values())
 
 
 def check_settings(convention: str, contrast: str | None) -> None:
@@ -137,11 +151,17 @@ def prompted(
     """The document with `template`, `inputs`, `choices` (option with convention), `options` and `gold`.
 
     `permuted` shows and scores the options in another order, fixed by the document's id; `ablated` replaces the
-    columns `hidden`. None where the template renders to nothing (promptsource's conditional templates).
+    columns `hidden`. An open question has `targets` instead of choices. None where the template renders to nothing
+    (promptsource's conditional templates).
+
+    Raises:
+        DataError: options in another order were asked for, and there are none.
     """
     before, after = CONVENTIONS[convention]
     seen = {**document, **dict.fromkeys(hidden, HIDDEN)} if contrast == "ablated" else document
     options = template.options_of(document)
+    if not options:
+        return _open_question(document, seen, template, contrast)
     gold = template.gold_of(document)
     if contrast == "permuted":
         order = permutation(len(options), f"{document['id']}/{template.name}")
@@ -159,6 +179,16 @@ def prompted(
         "choices": [f"{before}{option}{after}" for option in scored],
         "gold": gold,
     }
+
+
+def _open_question(document: Document, seen: Document, template: Any, contrast: str | None) -> Document | None:
+    if contrast == "permuted":
+        raise DataError(f"prompt '{template.name}' shows no options: contrast permuted has nothing to move.")
+    question, answer = template.question_of(seen, []), template.answer_of(document)
+    if not question or not answer:
+        return None
+    named = {"id": f"{document['id']}/{template.name}", "template": template.name}
+    return {**document, **named, "inputs": question, "targets": answer}
 
 
 def permutation(count: int, key: str) -> list[int]:
@@ -193,5 +223,6 @@ def templates_for(
     from harness.promptsource import PREFIX, read_templates
 
     if prompts is not None and prompts.startswith(PREFIX):
-        return read_templates(prompts.removeprefix(PREFIX), spec, list(templates), language, suffix)
+        where = prompts.removeprefix(PREFIX)
+        return read_templates(where, spec, list(templates), language, suffix, options=not is_open(templates))
     return list(named_templates(templates, gold, prompts))

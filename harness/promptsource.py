@@ -41,11 +41,13 @@ class PublishedTemplate:
 
     name: str
     jinja: str
-    answer_choices: str
+    answer_choices: str | None
     letters: bool = False
 
     def options_of(self, document: Document) -> list[str]:
-        """The answer choices in the file's order."""
+        """The answer choices in the file's order; none for an open question."""
+        if self.answer_choices is None:
+            return []
         return [_restored(part).strip() for part in render(self.answer_choices, _fields(document)).split(BAR)]
 
     def _parts(self, document: Document) -> list[str]:
@@ -55,6 +57,11 @@ class PublishedTemplate:
         """The question; empty where the template renders to nothing. `shown` cannot be changed here."""
         parts = self._parts(document)
         return parts[0] if len(parts) == 2 and parts[1] else ""
+
+    def answer_of(self, document: Document) -> str:
+        """The rendered target; empty where the template renders to nothing."""
+        parts = self._parts(document)
+        return parts[1] if len(parts) == 2 else ""
 
     def gold_of(self, document: Document) -> int:
         """Index of the option that is the rendered target; 0 where the template renders to nothing.
@@ -89,17 +96,23 @@ def _restored(text: str) -> str:
     return text.replace(_SAFE_BAR, BAR)
 
 
-def read_templates(where: str, spec: Any, names: list[str], language: str, suffix: str) -> list[PublishedTemplate]:
+def read_templates(
+    where: str, spec: Any, names: list[str], language: str, suffix: str, options: bool = True
+) -> list[PublishedTemplate]:
     """The templates called `names` + `suffix` of a file, or of promptsource's folder for a benchmark and language.
 
     Raises:
-        DataError: no such file, not promptsource's format, or a name is missing (the names there are listed).
+        DataError: no such file, not promptsource's format, or a name is missing (the names there are listed); a folder
+            where a file must be named; a template without options, where the task asks for them.
     """
     path = Path(where)
     if path.is_dir():
-        path = path / spec.promptsource / language / "templates.yaml" if spec.promptsource_by_language else (
-            path / spec.promptsource / "templates.yaml")  # fmt: skip
-    found = read_file(path)
+        path = path / _file_of(spec, language, path)
+    found = (
+        read_file(path)
+        if options
+        else {name: {**entry, "answer_choices": None} for name, entry in read_all(path).items()}
+    )
     chosen = []
     for name in names:
         spellings = [name + suffix, name.split(",")[0] + suffix]  # translated files cut "…, so/because…" at the comma
@@ -111,6 +124,20 @@ def read_templates(where: str, spec: Any, names: list[str], language: str, suffi
             )
         chosen.append(PublishedTemplate(name, match["jinja"], match["answer_choices"]))
     return chosen
+
+
+def _file_of(spec: Any, language: str, folder: Path) -> str:
+    """The file of a benchmark below promptsource's folder of templates."""
+    if not spec.promptsource:
+        raise DataError(
+            f"{spec.title}: which file of {folder} is meant? Name it: "
+            '--metadata \'{"prompts": "promptsource:FOLDER/…/templates.yaml"}\'.'
+        )
+    return (
+        f"{spec.promptsource}/{language}/templates.yaml"
+        if spec.promptsource_by_language
+        else (f"{spec.promptsource}/templates.yaml")
+    )
 
 
 def digest_of_prompts(metadata: Mapping[str, Any] | None) -> str | None:

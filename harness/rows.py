@@ -307,7 +307,7 @@ def _read_slice(logits_UV: torch.Tensor, slot_M, token_M, best_M, mask: int) -> 
 
 def positions_at_once(backbone: MaskedBackbone) -> int:
     """Positions whose logits are computed together: a slice of bounded size, whatever the vocabulary."""
-    return max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[_kind(backbone)] // backbone.model.config.vocab_size)
+    return max(POSITIONS_AT_ONCE, LOGITS_AT_ONCE[_kind(backbone)] // backbone.vocabulary)
 
 
 def _kind(backbone: MaskedBackbone) -> str:

@@ -47,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Scores:
-    """Item scores of one system under one evaluation: `values_IS`, chance and stratum (task) per item."""
+    """Item scores of one system under one evaluation: `values_IS`, chance, stratum (task) and doc_id per item."""
 
     items: pd.Index
     values_IS: np.ndarray
@@ -60,6 +60,7 @@ class Scores:
     oracle_length: bool
     approximate: bool
     clusters: np.ndarray | None = None
+    documents: np.ndarray = field(default_factory=lambda: np.empty(0, int))
 
     @property
     def chance(self) -> float:
@@ -128,15 +129,32 @@ def load_scores(
         kinds=tuple(sorted({record.kind for record in records if record.kind})),
         oracle_length=any(record.oracle_length for record in records),
         approximate=any(record.approximate for record in records if record.kind is None),
-        clusters=joined("clusters") if parallel else None,
+        clusters=joined("clusters") if parallel else _repeated(tasks, layouts, rows) if not by_task else None,
+        documents=joined("documents"),
     )
+
+
+def _repeated(tasks: Sequence[str], layouts: Sequence[Layout], rows: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Documents that are asked more than once (five prompts, several answers) as clusters; None where none is.
+
+    Documents of different tasks or languages stay apart: only `parallel` says that equal ones are translations.
+    """
+    labels = [
+        np.array(
+            [f"{task}/{language}/{cluster}" for language, cluster in zip(x.languages[m], x.clusters[m], strict=True)]
+        )
+        for task, x, m in zip(tasks, layouts, rows, strict=True)
+    ]
+    found = np.concatenate(labels)
+    return found.astype(object) if len(set(found.tolist())) < len(found) else None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One task's items × seeds: names, language, chance per item, scores and predicted choices."""
+    """One task's items × seeds: names, doc_id, language, chance per item, scores and predicted choices."""
 
     items: np.ndarray
+    documents: np.ndarray
     clusters: np.ndarray
     languages: np.ndarray
     chance_I: np.ndarray
@@ -160,6 +178,7 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
     about = rows.drop_duplicates("item").set_index("item").loc[value.index]
     results.layouts[key] = Layout(
         items=np.array([f"{key[2]}/{item}" for item in value.index], dtype=object),
+        documents=about["document"].to_numpy(int),
         clusters=about["cluster"].astype(object).to_numpy(),
         languages=about["language"].astype(object).to_numpy(),
         chance_I=about["chance"].to_numpy(float),
@@ -245,7 +264,7 @@ def p_text(p: float) -> str:
 
 def signed(value: float, sign: str = "+") -> str:
     """One decimal with a real minus sign; `sign=""` leaves out the plus."""
-    return f"{value:{sign}.1f}".replace("-", "−")
+    return f"{round(value, 1) + 0.0:{sign}.1f}".replace("-", "−")
 
 
 def big_number(value: float) -> str:

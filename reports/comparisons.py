@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -167,6 +168,27 @@ class CorpusScore:
     p: float | None
 
 
+def corpus_scores(systems: Mapping[str, Sequence[str]], references: Sequence[str], metric: str) -> dict[str, float]:
+    """sacreBLEU's corpus score (points, 0–100) of each system; `metric` is bleu or chrf.
+
+    Raises:
+        ValueError: another metric, or texts and references that do not pair up.
+    """
+    scorer = _scorer(systems, references, metric)
+    return {name: float(scorer.corpus_score(list(texts), None).score) for name, texts in systems.items()}
+
+
+def _scorer(systems: Mapping[str, Sequence[str]], references: Sequence[str], metric: str) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF  # type: ignore[attr-defined]
+
+    if metric not in ("bleu", "chrf"):
+        raise ValueError(f"unknown corpus metric '{metric}': expected bleu or chrf.")
+    for name, texts in systems.items():
+        if len(texts) != len(references):
+            raise ValueError(f"{name} has {len(texts)} texts for {len(references)} references.")
+    return BLEU(references=[list(references)]) if metric == "bleu" else CHRF(references=[list(references)])
+
+
 def sacrebleu_paired(
     systems: Mapping[str, Sequence[str]],
     references: Sequence[str],
@@ -183,15 +205,9 @@ def sacrebleu_paired(
     Raises:
         ValueError: another metric, or texts and references that do not pair up.
     """
-    from sacrebleu.metrics import BLEU, CHRF  # type: ignore[attr-defined]
     from sacrebleu.significance import PairedTest
 
-    if metric not in ("bleu", "chrf"):
-        raise ValueError(f"unknown corpus metric '{metric}': expected bleu or chrf.")
-    for name, texts in systems.items():
-        if len(texts) != len(references):
-            raise ValueError(f"{name} has {len(texts)} texts for {len(references)} references.")
-    scorer = BLEU(references=[list(references)]) if metric == "bleu" else CHRF(references=[list(references)])
+    scorer = _scorer(systems, references, metric)
     # sacreBLEU 2.x counts strictly larger differences, so that a copy of the baseline would get the smallest p there is
     named: list[tuple[str, Sequence[str]]] = [(name, list(texts)) for name, texts in systems.items()]
     paired = PairedTest(named, {metric: scorer}, references=None, test_type=test, n_samples=draws)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from reports import statistics
 from reports.cells import Absent, Cell, TableError
-from reports.comparisons import sacrebleu_paired
+from reports.comparisons import corpus_scores, sacrebleu_paired
 from reports.expected import RunKey
 from reports.frame import Results, reference
 from reports.samples import SAMPLES_FILE, sample_lines
@@ -79,15 +79,17 @@ def compared(known: Mapping[str, Written], metric: str) -> dict[str, Cell]:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise TableError(f"corpus metrics need the same documents for every system, these have: {said}.")
     names = list(known)
-    values = {name: _scores(known, [name], metric) for name in names}
-    means = {name: sum(v[name][0] for v in seeds) / len(seeds) for name, seeds in values.items()}
+    first = known[names[0]]
+    seeds = range(len(first.texts))
+    values = [corpus_scores({n: known[n].texts[seed] for n in names}, first.references, metric) for seed in seeds]
+    means = {name: sum(of_seed[name] for of_seed in values) / len(values) for name in names}
     best = max(names, key=lambda name: means[name])
     cells = {name: Cell(f"{means[name]:.1f}", means[name], METRICS[metric], {}, known[name].runs) for name in names}
     others = [name for name in names if name != best]
     if not others:
         return cells
-    tested = _scores(known, [best, *others], metric)
-    worst = {name: max(seed[name][1] for seed in tested) for name in others}
+    tested = [_p_values(known, [best, *others], seed, metric) for seed in seeds]
+    worst = {name: max(of_seed[name] for of_seed in tested) for name in others}
     adjusted = dict(zip(others, statistics.holm([worst[name] for name in others]), strict=True))
     ties = [name for name in others if adjusted[name] > LEVEL]
     facts = {"mark": "tie" if ties else "best", "p_best": max(adjusted.values())}
@@ -95,11 +97,8 @@ def compared(known: Mapping[str, Written], metric: str) -> dict[str, Cell]:
     return cells | {name: replace(cells[name], mark="tie", facts={"mark": "tie", "p": adjusted[name]}) for name in ties}
 
 
-def _scores(known: Mapping[str, Written], names: Sequence[str], metric: str) -> list[dict[str, tuple[float, float]]]:
-    """Per seed: system → (score, p against the first name; 1 for the first itself)."""
-    first = known[names[0]]
-    found = []
-    for seed in range(len(first.texts)):
-        got = sacrebleu_paired({name: known[name].texts[seed] for name in names}, first.references, metric)
-        found.append({name: (score.value, 1.0 if score.p is None else score.p) for name, score in got.items()})
-    return found
+def _p_values(known: Mapping[str, Written], names: Sequence[str], seed: int, metric: str) -> dict[str, float]:
+    """p of each system against the first name, on the answers of one seed."""
+    systems = {name: known[name].texts[seed] for name in names}
+    tested = sacrebleu_paired(systems, known[names[0]].references, metric)
+    return {name: 1.0 if tested[name].p is None else float(tested[name].p or 0.0) for name in names}

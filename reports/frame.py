@@ -8,11 +8,12 @@ refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.records import (
@@ -28,9 +29,10 @@ from harness.records import (
 )
 from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
-from reports.frame_files import cached, joined
+from reports.frame_files import cached, joined, uncollected
 from reports.locations import checkpoint_folder
-from reports.samples import SAMPLE_COLUMNS, SAMPLES_FILE, FrameError, item_rows
+from reports.samples import SAMPLES_FILE, FrameError, item_rows, sample_lines
+from reports.views import ITEMS_PER_TASK, as_text, run_view, task_view
 
 ITEM_COLUMNS = [
     "run_id",
@@ -45,6 +47,7 @@ ITEM_COLUMNS = [
     "world_task",
     "template",
     "item",
+    "document",
     "cluster",
     "metric",
     "value",
@@ -71,7 +74,10 @@ CACHE_FILE = Path("cache") / "items.parquet"
 
 @dataclass(frozen=True)
 class Results:
-    """What a suite has on disk: sealed runs, their items, checkpoints, and which runs are not there."""
+    """What a suite has on disk: sealed runs, their items, checkpoints, and which runs are not there.
+
+    views: task, or folder of a run → what the page shows of it (reports/views.py).
+    """
 
     suite: Suite
     root: Path
@@ -81,6 +87,7 @@ class Results:
     expected: tuple[RunKey, ...]
     notes: tuple[str, ...] = ()
     higher_is_better: dict[tuple[str, str], bool] = field(default_factory=dict)
+    views: Mapping[str, str] = field(default_factory=dict, repr=False)
     layouts: dict[tuple, Any] = field(default_factory=dict, repr=False)
     _parts: dict[tuple, pd.DataFrame] = field(default_factory=dict, repr=False)
 
@@ -130,9 +137,9 @@ def load_results(
     expected = expected_runs(suite, task_groups(tasks or tasks_folder()))
     checkpoints = dict(_checkpoints(suite, root))
     directions = {key: up for run in runs for key, up in _directions(root / run.folder, run.task).items()}
-    items = cached(root / CACHE_FILE, items_key(runs), lambda: _items(suite, root, runs, progress))
+    items, views = cached(root / CACHE_FILE, items_key(runs), lambda: _read(suite, root, runs, progress))
     notes = tuple(_notes(runs, checkpoints))
-    return Results(suite, root, runs, items, checkpoints, expected, notes, directions)
+    return Results(suite, root, runs, items, checkpoints, expected, notes, directions, views)
 
 
 def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool]:
@@ -145,20 +152,30 @@ def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool]:
     return {(task, str(name)): bool(up) for name, up in (said.get(task) or {}).items() if up is not None}
 
 
-def _items(
+def _read(
     suite: Suite, root: Path, runs: dict[RunKey, RunRecord], progress: Callable[[int, int], None]
-) -> pd.DataFrame:
-    parts = []
-    for number, (key, record) in enumerate(runs.items(), 1):
-        parts.append(_run_items(key, record, root / key.folder, suite))
-        progress(number, len(runs))
-    return joined(parts, ITEM_COLUMNS, LABELS)
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Items and views of all runs, each samples file read once; a task's documents are those of its first run."""
+    parts, views = [], {}
+    shown: dict[str, list[int]] = {}
+    with uncollected():
+        for number, (key, record) in enumerate(runs.items(), 1):
+            path = root / key.folder / SAMPLES_FILE
+            lines = list(sample_lines(path))
+            parts.append(_run_items(key, record, lines, path, suite))
+            if key.task not in shown:
+                documents = task_view(lines)
+                shown[key.task] = [item["n"] for item in documents["items"]]
+                views[key.task] = as_text(documents)
+            views[key.folder] = as_text(run_view(lines, shown[key.task]))
+            progress(number, len(runs))
+    return joined(parts, ITEM_COLUMNS, LABELS), views
 
 
 def items_key(runs: dict[RunKey, RunRecord]) -> str:
     """What the frame depends on: which runs, their samples' sha256 (checked before), and the columns of the frame."""
     samples = {key.folder: [record.run_id, record.files.get(SAMPLES_FILE)] for key, record in runs.items()}
-    return digest_of([ITEM_COLUMNS, samples], 32)
+    return digest_of([ITEM_COLUMNS, ITEMS_PER_TASK, samples], 32)
 
 
 def _sealed_runs(suite: Suite, root: Path) -> Iterator[tuple[RunKey, RunRecord]]:
@@ -212,22 +229,24 @@ def _notes(runs: dict[RunKey, RunRecord], checkpoints: dict[tuple[str, int], Che
             yield f"{where}: made with weights {used[:12]}, the checkpoint folder now holds {sealed[:12]}."
 
 
-def _run_items(key: RunKey, record: RunRecord, folder: Path, suite: Suite) -> pd.DataFrame:
-    rows = pd.DataFrame(item_rows(folder / SAMPLES_FILE), columns=pd.Index(SAMPLE_COLUMNS))
+def _run_items(
+    key: RunKey, record: RunRecord, lines: Sequence[Mapping[str, Any]], path: Path, suite: Suite
+) -> pd.DataFrame:
+    rows = item_rows(lines)
     if rows.duplicated(["item", "metric"]).any():
         twice = rows.loc[rows.duplicated(["item", "metric"]), "item"].iloc[0]
-        raise FrameError(f"{folder / SAMPLES_FILE}: item '{twice}' is scored twice; evaluate this run again.")
+        raise FrameError(f"{path}: item '{twice}' is scored twice; evaluate this run again.")
     constants = {
         "run_id": record.run_id,
         "system": key.system,
         "label": suite.system(key.system).label,
-        "seed": key.seed,
         "evaluation": key.evaluation,
         "task": key.task,
         "kind": record.kind or "",
-        "oracle_length": record.oracle_length,
     }
-    return rows.assign(**constants).reindex(columns=ITEM_COLUMNS).astype(dict.fromkeys(LABELS, "category"))
+    same = np.zeros(len(rows), np.int8)
+    columns = {name: pd.Categorical.from_codes(same, categories=pd.Index([text])) for name, text in constants.items()}
+    return rows.assign(**columns, seed=key.seed, oracle_length=record.oracle_length).reindex(columns=ITEM_COLUMNS)
 
 
 RUN_FIELDS = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,20 @@ from reports.locations import write_bytes
 from reports.samples import FrameError
 
 KEY_FIELD = b"anyorder.runs"
+VIEWS_FILE = "views.parquet"
 WRITERS = {".parquet": "to_parquet", ".csv": "to_csv", ".feather": "to_feather"}
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's cycle collector: parsed samples hold no cycles, and walking them took a third of the reading."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def joined(parts: Sequence[pd.DataFrame], columns: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
@@ -31,21 +46,36 @@ def joined(parts: Sequence[pd.DataFrame], columns: Sequence[str], labels: Sequen
     return pd.DataFrame(found)
 
 
-def cached(path: Path, key: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The frame stored under `key` at `path`, or made and stored there; an unreadable or older file is made anew."""
+Read = tuple[pd.DataFrame, dict[str, str]]
+
+
+def cached(path: Path, key: str, make: Callable[[], Read]) -> Read:
+    """Items stored under `key` at `path`, views beside them; made and stored where there are none, or older ones."""
+    beside = path.with_name(VIEWS_FILE)
+    items, views = _stored(path, key), _stored(beside, key)
+    if items is not None and views is not None:
+        return items, dict(zip(views["name"], views["text"], strict=True))
+    frame, texts = make()
+    _store(path, key, frame)
+    _store(beside, key, pd.DataFrame({"name": list(texts), "text": list(texts.values())}))
+    return frame, texts
+
+
+def _stored(path: Path, key: str) -> pd.DataFrame | None:
+    """The frame at `path`; None for an unreadable one or one of another key."""
     try:
         table = parquet.read_table(path)
-        if (table.schema.metadata or {}).get(KEY_FIELD) == key.encode():
-            return table.to_pandas()
     except (OSError, pyarrow.ArrowInvalid):
-        pass  # none yet, or the rest of a broken write: made again below
-    frame = make()
+        return None  # none yet, or the rest of a broken write: made again
+    return table.to_pandas() if (table.schema.metadata or {}).get(KEY_FIELD) == key.encode() else None
+
+
+def _store(path: Path, key: str, frame: pd.DataFrame) -> None:
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY_FIELD: key.encode()})
     buffer = pyarrow.BufferOutputStream()
     parquet.write_table(table, buffer, compression="zstd")
     write_bytes(path, buffer.getvalue().to_pybytes())
-    return frame
 
 
 def export(items: pd.DataFrame, path: Path) -> None:

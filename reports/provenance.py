@@ -78,6 +78,9 @@ def explain(suite: Suite, root: Path, address: str) -> Iterator[Fact]:
         yield Fact(0, "based on", f"{cell['n_items']} items, seeds {cell['seed_values'].replace(';', ', ')}")
     if cell["source"]:
         yield Fact(1, "published in", cell["source"])
+    if cell["measured"]:
+        yield Fact(1, "measured in", cell["measured"])
+        yield Fact(2, f"{cell['measured']} sha256", sha256_file(root / cell["measured"]))
     references = cell["runs"].split()
     yield from _runs(suite, root, references) if references else _no_runs(suite, root, cell)
 
@@ -90,6 +93,9 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
         yield Fact(1, "to do", f"`make tables SUITE={suite.name}` makes the missing runs")
         return
     if cell["source"]:
+        return
+    if cell["measured"]:
+        yield from _judged_model(suite, root, cell["row_label"])
         return
     systems = {system.name for system in suite.systems}
     speed = root / "speed" / "decoding.csv"
@@ -110,6 +116,14 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
             yield from _checkpoint(suite, root, cell["row"], suite.seeds[0])
     else:
         yield Fact(1, "source", "derived from the rows of this table; no run of its own")
+
+
+def _judged_model(suite: Suite, root: Path, label: str) -> Iterator[Fact]:
+    """The checkpoint behind a judged row, whose label ends with `LABEL, seed N`; nothing for models from elsewhere."""
+    name, _, seed = label.rpartition(" / ")[2].rpartition(", seed ")
+    for system in suite.systems:
+        if system.label == name and seed.isdigit():
+            yield from _checkpoint(suite, root, system.name, int(seed))
 
 
 def _runs(suite: Suite, root: Path, references: list[str]) -> Iterator[Fact]:

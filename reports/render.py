@@ -41,6 +41,7 @@ FACTS = [
     "oracle_length",
     "approximate",
     "source",
+    "measured",
 ]
 CSV_COLUMNS = (
     "table",

@@ -9,17 +9,31 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pandas as pd
 
 from reports.locations import ReportsError
 
 SAMPLES_FILE = "samples.jsonl"
 SCORES_FILE = "scores.jsonl"
-SAMPLE_COLUMNS = ["language", "world_task", "template", "item", "cluster", "metric", "value", "chance", "prediction"]
+SAMPLE_COLUMNS = [
+    "language",
+    "world_task",
+    "template",
+    "item",
+    "document",
+    "cluster",
+    "metric",
+    "value",
+    "chance",
+    "prediction",
+]
+SAMPLE_TEXTS = ("language", "world_task", "template", "item", "cluster")
 _DOC_ID = re.compile(rb'\{"doc_id": (\d+),')
 
 
@@ -54,34 +68,58 @@ def _parsed(text: bytes) -> dict[str, Any]:
         return json.loads(text)
 
 
-def item_rows(path: Path) -> list[tuple]:
-    """One tuple of SAMPLE_COLUMNS per line and metric, named `metric`, or `metric,filter` where there are several."""
-    lines = list(sample_lines(path))
+def item_rows(lines: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row of SAMPLE_COLUMNS per line and metric, texts as categories, one metric after the other.
+
+    A metric is called `metric`, or `metric,filter` where there are several filters; values that are no numbers are left out.
+    """
     several = len({line.get("filter") for line in lines}) > 1
-    rows = []
-    for line in lines:
-        doc = line["doc"]
+    texts: dict[str, list[str | None]] = {name: [] for name in SAMPLE_TEXTS}
+    documents, chances, predictions = [], [], []
+    found: dict[str, tuple[list[int], list[float]]] = {}  # metric → places of its lines, values
+    for place, line in enumerate(lines):
+        doc, number = line["doc"], line["doc_id"]
         count = n_choices(line)
-        about = tuple(None if doc.get(name) is None else str(doc[name]) for name in ("language", "task", "template"))
-        item = str(doc.get("id", line["doc_id"]))
-        cluster = str(doc.get("source_id", line["doc_id"]))
-        chance = 1 / count if count else math.nan
-        prediction = chosen(line.get("filtered_resps"), count) if count else math.nan
+        for name, key in (("language", "language"), ("world_task", "task"), ("template", "template")):
+            value = doc.get(key)
+            texts[name].append(None if value is None else str(value))
+        texts["item"].append(str(doc.get("id", number)))
+        texts["cluster"].append(str(doc.get("source_id", number)))
+        documents.append(number)
+        chances.append(1 / count if count else math.nan)
+        predictions.append(chosen(line.get("filtered_resps"), count) if count else math.nan)
         for metric in line["metrics"]:
-            name = f"{metric},{line['filter']}" if several else metric
             value = line.get(metric)
             if isinstance(value, (bool, int, float)):
-                rows.append((*about, item, cluster, name, float(value), chance, prediction))
-    return rows
+                places, values = found.setdefault(f"{metric},{line['filter']}" if several else metric, ([], []))
+                places.append(place)
+                values.append(float(value))
+    place_R = np.concatenate([np.array(places, int) for places, _ in found.values()] or [np.empty(0, int)])
+    metric_R = np.repeat(np.arange(len(found)), [len(places) for places, _ in found.values()])
+    columns: dict[str, Any] = {name: _categories(values, place_R) for name, values in texts.items()}
+    columns |= {
+        "document": np.array(documents, int)[place_R],
+        "metric": pd.Categorical.from_codes(metric_R, categories=pd.Index(list(found), dtype=object)),
+        "value": np.concatenate([np.array(values, float) for _, values in found.values()] or [np.empty(0)]),
+        "chance": np.array(chances, float)[place_R],
+        "prediction": np.array(predictions, float)[place_R],
+    }
+    return pd.DataFrame({name: columns[name] for name in SAMPLE_COLUMNS})
 
 
-def is_choice(line: dict[str, Any]) -> bool:
+def _categories(values: Sequence[str | None], place_R: np.ndarray) -> pd.Categorical:
+    """The texts at those places, in the order in which they first appear."""
+    codes, names = pd.factorize(np.array(values, dtype=object))
+    return pd.Categorical.from_codes(codes[place_R], categories=pd.Index(names, dtype=object))
+
+
+def is_choice(line: Mapping[str, Any]) -> bool:
     """Whether a sample scores several continuations (multiple choice) rather than holding a written answer."""
     responses = line.get("filtered_resps") or []
     return len(responses) > 1 and all(isinstance(r, list) and len(r) == 2 for r in responses)
 
 
-def n_choices(line: dict[str, Any]) -> int:
+def n_choices(line: Mapping[str, Any]) -> int:
     """Number of choices of a question, 0 where it has none: the document's own, else the continuations scored."""
     choices = line["doc"].get("choices")
     if isinstance(choices, list) and len(choices) > 1:

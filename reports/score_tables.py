@@ -68,8 +68,8 @@ def scores_table(results: Results, name: str, spec: TableSpec) -> Table | None:
 
 
 CHANCE_NOTE = (
-    "* every seed's checkpoint is above chance (exact one-sided binomial test, the worst seed counts; "
-    "Holm-corrected over the table, 5 %)."
+    "* every seed's checkpoint is above chance (exact one-sided binomial test; where a question is asked in several languages "
+    "or prompts, Student's t over questions; the worst seed counts; Holm-corrected over the table, 5 %)."
 )
 EXTRA_LABELS: dict[Extra, str] = {
     "kind": "Score kind",
@@ -102,7 +102,7 @@ def _rivals(results: Results, column: Mapping, keys: Mapping, cells: Mapping, gr
 
 
 def _chance_p(scores: Scores) -> float:
-    return statistics.above_chance(scores.values_IS, scores.chance_I)
+    return statistics.above_chance(scores.values_IS, scores.chance_I, scores.clusters)
 
 
 def _row_labels(results: Results, spec: TableSpec, pair: tuple[str, str], by_group: Mapping) -> tuple[str, ...]:

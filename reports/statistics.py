@@ -259,19 +259,31 @@ def paired_difference(
     return Difference(summary, _two_sided(value, total, freedom), _two_sided(value, item, units - 1))
 
 
+def unpaired_difference(a: Estimate, b: Estimate) -> tuple[float, float, float]:
+    """a − b of two samples of different items, with its interval for these checkpoints.
+
+    Newcombe (1998, Stat. Med. 17:873, method 10): the squared distances of the two means from their own limits add.
+    """
+    value = a.value - b.value
+    below = math.hypot(a.value - a.low_items, b.high_items - b.value)
+    above = math.hypot(a.high_items - a.value, b.value - b.low_items)
+    return value, value - below, value + above
+
+
 def _two_sided(value: float, variance: float, freedom: float) -> float:
     if variance == 0.0:
         return 1.0 if value == 0.0 else 0.0
     return float(2 * stats.t.sf(abs(value) / math.sqrt(variance), freedom))
 
 
-def above_chance(correct_IS: np.ndarray, chance_I: np.ndarray) -> float:
+def above_chance(correct_IS: np.ndarray, chance_I: np.ndarray, clusters: Sequence | np.ndarray | None = None) -> float:
     """One-sided p that every seed's checkpoint beats chance: the largest of the seeds' exact p.
 
     Intersection–union test (Berger 1982): its null is "at least one checkpoint is at chance", so no
     correction over seeds is needed and no seed distribution is assumed; a seed meets each item once, so items
     are the clusters. It speaks of the checkpoints at hand. Exact also when items differ in chance
-    (Poisson-binomial).
+    (Poisson-binomial). With clusters (a question in several languages or under several prompts) items are no
+    independent coins: then Student's t of the clusters' means takes the exact test's place.
 
     Raises:
         ValueError: scores other than 0 and 1, or a chance outside (0, 1).
@@ -281,8 +293,19 @@ def above_chance(correct_IS: np.ndarray, chance_I: np.ndarray) -> float:
         raise ValueError("the exact test against chance needs right/wrong items (0 or 1).")
     if not ((chance_I > 0) & (chance_I < 1)).all():
         raise ValueError("chance must lie between 0 and 1 for every item.")
+    if clusters is not None:
+        labels = np.asarray(clusters).tolist()
+        return max(_above_zero(correct_I - chance_I, labels) for correct_I in correct_IS.T)
     tail = right_answers_tail(chance_I)
     return float(max(tail[int(count)] for count in correct_IS.sum(axis=0)))
+
+
+def _above_zero(values_I: np.ndarray, clusters: Sequence) -> float:
+    """One-sided p that the mean over items is above 0, whole clusters drawn."""
+    mean, error, count = float(values_I.mean()), clustered_error(values_I, clusters), len(set(clusters))
+    if count < 2 or error == 0.0:
+        return 1.0
+    return float(stats.t.sf(mean / error, count - 1))
 
 
 def right_answers_tail(chance_I: np.ndarray) -> np.ndarray:

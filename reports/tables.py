@@ -31,6 +31,8 @@ Form = Literal[
     "corpus",
     "published",
     "judge",
+    "contamination",
+    "judged",
 ]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
@@ -39,7 +41,7 @@ class Group(Frozen):
     """A column of scores: tasks of one kind and the metric read from their samples.
 
     parallel: the tasks hold the same items in several languages, so that a document number is one source item
-    everywhere and the unit of every test and error.
+    everywhere and the unit of every test and error. files (contamination tables): task → the file of its documents.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -48,6 +50,7 @@ class Group(Frozen):
     metric: str
     against_chance: bool = False
     parallel: bool = False
+    files: dict[str, str] = {}
 
 
 class Variant(Frozen):
@@ -57,8 +60,23 @@ class Variant(Frozen):
     label: str
 
 
+class JudgedColumn(Frozen):
+    """A number of a judge's summary: `at` is the way to it, keys joined by dots, * for the model's name."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    label: str
+    at: str
+    digits: int = 2
+    scale: float = 1.0
+    unit: str = ""
+
+
 class TableSpec(Frozen):
-    """One table file. `evaluations`: evaluation of the suite → label (shown when there are several)."""
+    """One table file. `evaluations`: evaluation of the suite → label (shown when there are several).
+
+    Judged tables: `sources` are files below the results folder, {judge} for the judge's name → setting (shown where there
+    is any); `command` is what makes them.
+    """
 
     title: str
     caption: str = ""
@@ -69,6 +87,9 @@ class TableSpec(Frozen):
     extras: tuple[Extra, ...] = ()
     groups: tuple[Group, ...] = ()
     variants: tuple[Variant, ...] = ()
+    sources: dict[str, str] = {}
+    judged: tuple[JudgedColumn, ...] = ()
+    command: str = ""
     of: str | None = None
     mark_best: bool = False
     in_report: bool = True
@@ -76,10 +97,17 @@ class TableSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> TableSpec:
-        if self.form in ("scores", "languages", "differences", "variance", "corpus") and not self.groups:
+        if (
+            self.form in ("scores", "languages", "differences", "variance", "corpus", "contamination")
+            and not self.groups
+        ):
             raise ValueError(f"groups: a table of form '{self.form}' needs at least one")
         if self.form == "differences" and len(self.variants) < 2:
             raise ValueError("variants: the first is the reference, at least one more is compared with it")
+        if (self.form == "judged") != bool(self.judged and self.sources and self.command):
+            raise ValueError("sources, judged and command: a 'judged' table needs them, and no other has them")
+        if any(source.count("{judge}") != 1 for source in self.sources):
+            raise ValueError("sources: each file's name needs {judge} once, where the judge's name stands")
         wrong = [
             group.metric for group in self.groups if self.form == "corpus" and group.metric not in ("bleu", "chrf")
         ]
@@ -132,9 +160,11 @@ def load_specs(folder: Path | None = None) -> dict[str, TableSpec]:
 
 def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, Table]:
     """All tables that apply to the suite: those with a task that it runs (or a speed file)."""
+    from reports.contamination_table import contamination_table
     from reports.corpus_table import corpus_table
     from reports.difference_tables import differences_table
     from reports.judge_table import judge_table
+    from reports.judged_table import judged_table
     from reports.length_table import length_table
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
@@ -151,6 +181,8 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "variance": variance_table,
         "corpus": corpus_table,
         "lengths": length_table,
+        "contamination": contamination_table,
+        "judged": judged_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

@@ -54,7 +54,7 @@ def in_browser(browser: str, page: Path, script: str, *flags: str) -> Any:
         "--dump-dom",
         copy.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
     shutil.rmtree(profile, ignore_errors=True)
     found = re.search(r'<pre id="test-result" hidden="">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found and found[1], "the driven page gave no result: " + done.stderr[-2000:]

@@ -130,6 +130,20 @@ HUMANEVAL = {
     "canonical_solution": "    return 2 * x\n",
     "test": "def check(candidate):\n    assert candidate(2) == 4\n",
 }
+
+
+def exemplar_lines(languages: tuple[str, ...], count: int = 8) -> list[str]:
+    """MGSM's exemplars.py, made up: `count` worked examples per language, not in their order."""
+    examples = {
+        language: {
+            str(n): {"q": f"{language}-Question: Sum {n}?", "a": f"{language}-Answer: {n} + 0 = {n}. It is {n}."}
+            for n in range(count, 0, -1)
+        }
+        for language in languages
+    }
+    return ['"""Prompts."""', "OTHER = [1]", f"MGSM_EXEMPLARS = {json.dumps(examples, indent=4)}"]
+
+
 SUMMARY = {"text": "A long text about a red boat on the sea.", "summary": "A red boat."}
 
 
@@ -162,7 +176,9 @@ def made_files(name: str, subset: str, split: str) -> dict[str, list[str] | tupl
             {"sentence": "Tom thanked Ann as _ helped.", "option1": "Tom", "option2": "Ann", "answer": "2"}
         ),
         "mmlu": [f'"What is {n} of {subset}, say?",one,two,three,four,{"ABCD"[n % 4]}' for n in range(6)],
-        "mgsm": ["Tom has 1,000 eggs and gets 8. How many?\t1,008"],
+        "mgsm": ["Tom has 1,000 eggs and gets 8. How many?\t1,008"]
+        if split == "test"
+        else exemplar_lines(BENCHMARKS["mgsm"].subsets),
         "z_bench": ["Prompt,任务类型,参考回答,GPT4", '"谁是\n蝙蝠侠",`事实问答`,,蝙蝠侠'],
         "tydiqa": [json.dumps(SQUAD)],
         "humaneval": json_lines(HUMANEVAL),

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import lm_eval.models  # noqa: F401
@@ -14,7 +15,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
-from harness.adapters.base import NoCheckpoint
+from harness.adapters.base import NARROW, NoCheckpoint, fit_threads
 from harness.adapters.diffusion import DiffusionXlmr
 from harness.adapters.masked_lm import NarXlmr
 from harness.backbones import BackboneError
@@ -60,7 +61,7 @@ def test_the_length_term_is_added_once(adapter):
     finally:
         adapter.configure()
     for request, a, b in zip(requests(PAIRS), with_length, without, strict=True):
-        item = adapter._encode([request])[0]
+        item = adapter.encoder.pairs([request])[0]
         logprob = length_logprobs(adapter.backbone, [item.prompt])[0]
         assert a - b == pytest.approx(logprob[len(item.target)], abs=1e-5)
         assert np.exp(logprob[:64]).sum() == pytest.approx(1, abs=1e-5)  # the head's 64 classes are a distribution
@@ -78,13 +79,13 @@ def test_the_pair_is_encoded_whole_with_a_tokenizer_that_appends_eos(adapter, mo
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = adapter.tokenizer
-    plain = adapter._encode(requests(PAIRS))
+    plain = adapter.encoder.pairs(requests(PAIRS))
     tokenizer._tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
     )
     try:
         assert tokenizer("red")["input_ids"][-1] == tokenizer.eos_token_id
-        assert adapter._encode(requests(PAIRS)) == plain
+        assert adapter.encoder.pairs(requests(PAIRS)) == plain
     finally:
         tokenizer._tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     for (context, continuation), item in zip(PAIRS, plain, strict=True):
@@ -94,7 +95,7 @@ def test_the_pair_is_encoded_whole_with_a_tokenizer_that_appends_eos(adapter, mo
 def test_a_long_context_is_cut_from_the_left_and_counted(adapter):
     adapter.tally = type(adapter.tally)()
     (long,) = requests([("red " * 400 + "blue", " dog")])
-    item = adapter._encode([long])[0]
+    item = adapter.encoder.pairs([long])[0]
     assert adapter.tally.truncated == 1
     assert len(item.prompt) + len(item.target) + adapter.backbone.layout.overhead == adapter.max_length
     assert adapter.tokenizer.decode(item.prompt).endswith("blue")
@@ -111,7 +112,11 @@ def test_rolling_likelihood_covers_every_token_once(adapter):
         plain = adapter._score
         adapter._score = lambda items, *a, **k: seen.extend(items) or plain(items, *a, **k)
         (total,) = adapter.loglikelihood_rolling(requests([(text,)], "loglikelihood_rolling"), disable_tqdm=True)
-        assert sum(len(item.target) for item in seen) == len(adapter._ids(text)) and np.isfinite(total) and total < 0
+        assert (
+            sum(len(item.target) for item in seen) == len(adapter.encoder.ids(text))
+            and np.isfinite(total)
+            and total < 0
+        )
     finally:
         del adapter._score
         adapter.configure()
@@ -122,12 +127,12 @@ def test_stop_strings_oracle_and_fixed_lengths(adapter):
     ask = lambda **more: requests([(prompt, {"until": [], "max_gen_toks": 9, **more})], "generate_until")  # noqa: E731
     fixed = adapter.generate_until(ask(length="fixed"), disable_tqdm=True)[0]
     tokens = adapter.decode_tokens(
-        [adapter._ids(prompt)], adapter.settings.changed({"length": "fixed", "max_gen_toks": 9}), [None]
+        [adapter.encoder.ids(prompt)], adapter.settings.changed({"length": "fixed", "max_gen_toks": 9}), [None]
     )[0]
     assert len(tokens) <= 9 and adapter.tokenizer.decode(tokens, skip_special_tokens=True) == fixed
-    wanted = len(adapter._ids(" dog cat"))
+    wanted = len(adapter.encoder.ids(" dog cat"))
     settings = adapter.settings.changed({"length": "oracle"})
-    (oracle,) = adapter.decode_tokens([adapter._ids(prompt)], settings, [wanted])
+    (oracle,) = adapter.decode_tokens([adapter.encoder.ids(prompt)], settings, [wanted])
     assert len(oracle) <= wanted
     if len(fixed) > 2:
         stop = fixed[1:3]
@@ -174,11 +179,9 @@ def test_every_scorer_takes_the_same_requests(adapter):
 
 
 def test_words_are_whole_for_the_word_scorer(adapter):
-    adapter.configure(scorer="pll_word_l2r")
-    try:
-        item = adapter._encode(requests([("say", " tree house")]))[0]
-    finally:
-        adapter.configure()
+    asked = requests([("say", " tree house")])
+    item = adapter.encoder.pairs(asked, words=True)[0]
+    assert adapter.encoder.pairs(asked)[0].words == ()
     parts = [
         adapter.tokenizer.decode([t for t, w in zip(item.target, item.words, strict=True) if w == n]) for n in (0, 1)
     ]
@@ -246,6 +249,21 @@ def test_constructor_errors_are_sentences(checkpoints, tmp_path, monkeypatch):
         NarXlmr(str(checkpoints["instruct_xmlr"]), batch_size="many")
     with pytest.raises(ValueError, match="dtype"):
         NarXlmr(str(checkpoints["instruct_xmlr"]), dtype="float99")
+
+
+def test_a_narrow_network_takes_one_thread_unless_told(monkeypatch):
+    def threads(width, device="cpu"):
+        torch.set_num_threads(2)
+        fit_threads(SimpleNamespace(hidden_size=width), device)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        assert threads(NARROW) == 2  # the tests run with OMP_NUM_THREADS
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        assert [threads(NARROW), threads(NARROW + 1), threads(NARROW, "cuda")] == [1, 2, 2]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_newest_local_checkpoint_is_used_and_named(checkpoints, tmp_path, monkeypatch, capsys):
@@ -352,7 +370,7 @@ def test_two_processes_give_the_same_numbers(checkpoints, tmp_path):
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
     outputs = [
         subprocess.run(
-            [sys.executable, *how, str(script), folder], env=env, capture_output=True, text=True, timeout=240
+            [sys.executable, *how, str(script), folder], env=env, capture_output=True, text=True, timeout=900
         )
         for how in ([], launch)
     ]

@@ -87,6 +87,36 @@ def test_a_run_and_its_replay(tmp_path, version):
     assert "own" in {row["dataset"] for row in annotations(tmp_path)}
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_judge_that_prefers_what_it_sees_first(tmp_path, version):
+    """Asked in the other order it changes its mind every time; asked the same again, never. One order is stored already."""
+    first = {1: "[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]", 2: "m"}[version]
+    with ScriptedJudge(lambda messages: (first, [{"m": -0.1, "M": -2.4}])) as judge:
+        mine = client(judge, tmp_path)
+        found = judged.judge_outputs(outputs(), reference(), "mine", mine, tmp_path, version=version, repeat=4, swap=5)
+        assert judge.calls == 12 + 4 + 5
+        again = judged.judge_outputs(outputs(), reference(), "mine", mine, tmp_path, version=version, repeat=4, swap=5)
+        assert judge.calls == 12 + 4 + 5 and again == found
+    assert found["position"]["disagreement"] == {
+        "value": 1.0,
+        "low": pytest.approx(0.57, abs=0.01),
+        "high": 1.0,
+        "n": 5,
+    }
+    assert found["position"]["first_favoured"]["value"] == 1
+    assert found["consistency"]["same_verdict"]["value"] == 1 and found["consistency"]["same_verdict"]["n"] == 4
+    assert found["consistency"]["distance"]["value"] == 0
+
+
+def test_a_judge_that_looks_at_the_answers_keeps_its_mind(tmp_path):
+    half = outputs(lambda n, answer: answer if n % 2 else "indeed")  # half of the words, or one of two
+    with ScriptedJudge(WordRule(KEY)) as judge:
+        mine = client(judge, tmp_path)
+        found = judged.judge_outputs(half, reference(), "mine", mine, tmp_path, version=2, repeat=0, swap=12)
+    assert found["position"]["disagreement"]["value"] == 0 and found["position"]["disagreement"]["n"] == 12
+    assert found["position"]["first_favoured"] is None and found["consistency"]["same_verdict"] is None
+
+
 def test_the_leaderboard_grows(tmp_path):
     with ScriptedJudge(WordRule(KEY)) as judge:
         mine = client(judge, tmp_path)
@@ -244,6 +274,14 @@ def test_length_control_on_the_published_set_only(tmp_path, monkeypatch):
     board = summary["leaderboard"]
     assert 0 <= board["length_controlled_winrate"] <= 100 and board["n_total"] == 805
     assert board["length_controlled_winrate"] != pytest.approx(board["win_rate"], abs=1e-3)
+    assert judged.length_control_defined(base) and not judged.length_control_defined(base[:-1])
+    for content, message in (("a,b\n", "has no column 'index'; length control needs df_gamed.csv of the hub's data set"),
+                             (None, "nothing.csv is not a file; length control needs df_gamed.csv")):  # fmt: skip
+        wrong = tmp_path / ("nothing.csv" if content is None else "wrong.csv")
+        if content is not None:
+            wrong.write_text(content)
+        with pytest.raises(DataError, match=message):
+            judged.check_difficulty(wrong, 2, base)
     with pytest.raises(ConfigError, match="805 published instructions in their order"):
         judged.judge_outputs(
             longer,

@@ -24,7 +24,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ANYORDER_")}
     clean.update(environment, PYTHONPATH=str(CHECKOUT), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
     program = [sys.executable, "-c", LINE + code]
-    return subprocess.run(program, env=clean, capture_output=True, text=True, timeout=120)
+    return subprocess.run(program, env=clean, capture_output=True, text=True, timeout=900)
 
 
 def test_pth_and_start_file_call_the_same_function():

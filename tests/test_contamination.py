@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from trainers.contamination import Overlap, compare, grams, words_of
+from trainers.contamination import Overlap, compare, grams, items_of, words_of
 
 VOCABULARY = [f"w{i}" for i in range(3000)]
 
@@ -61,3 +61,15 @@ def test_a_translation_of_a_found_item_is_not_clean():
     found = compare(items, ["注意：我们今天下午三点在图书馆门口见面吧好不好。"], twins=[("en", "zh")])
     assert found["zh"].exact and not found["zh"].twin and found["en"].twin and not found["en"].exact
     assert not found["en"].clean and found["fr"].clean
+
+
+def test_items_are_records_documents_of_samples_or_rows(tmp_path):
+    plain = tmp_path / "nli.jsonl"
+    plain.write_text(
+        '{"inputs": "Is it so?", "targets": "yes", "id": "nli/0", "split": "test"}\n{"q": "a b", "c": ["d"]}\n'
+    )
+    assert list(items_of(plain)) == [("nli.jsonl:1", "Is it so? yes"), ("nli.jsonl:2", "a b d")]
+    samples = tmp_path / "xnli_en" / "samples.jsonl"
+    samples.parent.mkdir()
+    samples.write_text('{"doc_id": 7, "doc": {"premise": "It is.", "label": 1}, "resps": [["a model wrote this"]]}\n')
+    assert list(items_of(samples)) == [("xnli_en:7", "It is.")]

@@ -224,7 +224,9 @@ def test_unknown_names_list_the_nearest(mirror):
 
 def test_the_mirror_never_falls_back_to_the_hub(hub, mirror):
     calls, _ = hub
-    with pytest.raises(DataError, match="XNLI: no documents in 'bg' in the mirror .*dev-bg.tsv"):
+    with pytest.raises(
+        DataError, match="XNLI: no validation documents in 'bg' in the mirror, there is no .*dev-bg.tsv: unset"
+    ):
         xnli("bg")
     assert calls == []
 
@@ -247,7 +249,7 @@ def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
     assert path == repository == "cambridgeltl/xcopa"
     assert arguments == {"data_files": {"validation": file}, "revision": revision, "split": "validation"}
     assert documents.num_rows == 100 and documents[1]["choice2"] == "It rained."
-    assert set(documents.column_names) == set(spec.columns) | {"id", "source", "language"}
+    assert set(documents.column_names) == set(spec.columns) | {"id", "source", "source_id", "language"}
     assert documents[0]["source"] == f"hub:{repository}@{revision}/{file}"
 
 
@@ -265,7 +267,19 @@ def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
 
 
 def test_no_benchmark_has_a_column_that_every_document_gets():
-    ours = {"id", "source", "language", "template", "inputs", "gold", "options", "n_skipped", "role", "samples"}
+    ours = {
+        "id",
+        "source",
+        "source_id",
+        "language",
+        "template",
+        "inputs",
+        "gold",
+        "options",
+        "n_skipped",
+        "role",
+        "samples",
+    }
     clashes = {name: ours & set(spec.columns) for name, spec in BENCHMARKS.items()}
     prompted = ("inputs",)  # files that hold prompts call them so
     assert all(set(found) <= set(prompted) for found in clashes.values())

@@ -202,8 +202,9 @@ def test_schedule_weights():
 def test_length_classes_at_both_ends_and_barred_zero():
     logits = torch.full((2, 6), -9.0)
     logits[0, 0], logits[0, 1], logits[1, 5] = 5.0, 4.0, 5.0
-    lengths, logprob = top_lengths(logits, 2, torch.tensor([5, 3]))
+    lengths, logprob = top_lengths(logits, 2, 3)
     assert lengths[0, 0] == 1 and lengths[1, 0] <= 3 and (logprob[:, 0] <= 0).all()
+    assert top_lengths(logits, 9, 5)[0].shape == (2, 5) and top_lengths(logits, 1, 5)[0][:, 0].tolist() == [1, 5]
     assert float(length_loss_sum(torch.zeros(3, 6), torch.tensor([0, 5, 99]))) == pytest.approx(
         3 * torch.tensor(6.0).log().item()
     )
@@ -212,7 +213,7 @@ def test_length_classes_at_both_ends_and_barred_zero():
 def test_predicted_lengths_do_not_depend_on_the_batch(backbone):
     def lengths(prompts):
         canvas = backbone.length_canvas(prompts)
-        return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, [9] * len(prompts))
+        return predicted_lengths(backbone.length_logits(backbone.hidden(canvas), canvas), 3, 9)
 
     together = lengths(PROMPTS)
     for options, prompt in zip(together, PROMPTS, strict=True):
@@ -230,9 +231,9 @@ def test_the_ways_to_rank_a_length_beam():
 
 def test_predicted_lengths_come_with_their_log_probabilities():
     logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
-    (lengths,) = predicted_lengths(logits, 2, [9])
+    (lengths,) = predicted_lengths(logits, 2, 9)
     assert list(lengths) == [3, 2] and list(lengths.values()) == pytest.approx([math.log(0.4), math.log(0.3)])
-    assert predicted_lengths(logits, 2, [1])[0] == {1: pytest.approx(math.log(0.2))}
+    assert predicted_lengths(logits, 2, 1)[0] == {1: pytest.approx(math.log(0.2))}
 
 
 def test_a_probe_shows_the_head_hidden_tokens_behind_the_prompt(tokenizer):

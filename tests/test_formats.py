@@ -167,6 +167,7 @@ def test_a_truncated_archive_is_named(mirror):
     [
         ("mmlu", "anatomy", "dev", {"question": "q", "subject": "anatomy", "choices": list("abcd"), "answer": 2}, {"answer": 2}),
         ("mgsm", "de", "test", {"question": "q", "answer": None, "answer_number": 18, "equation_solution": None}, {"answer": "18"}),
+        ("mgsm", "de", "train", {"question": "Frage: q", "answer": "Schritt: 18.", "answer_number": 18}, {"answer": "Schritt: 18."}),
         ("bbh_zero_shot", "snarks", "test", {"input": "i", "target": "(A)"}, {"task": "snarks"}),
         ("wmt14", "en-de", "test", {"translation": {"de": "eins", "en": "one"}}, {"text": "one", "reference": "eins"}),
         ("tydiqa", "fi", "validation", {"id": "finnish-1-0", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a", "a"], "answer_start": [0, 0]}}, {"answers": ["a"], "question_id": "finnish-1-0"}),

@@ -3,13 +3,14 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from small_files import write_corpus
 from test_judge_client import client
-from test_mt_bench import KEY, QUESTIONS, REFERENCES
+from test_mt_bench import GOOD, KEY, QUESTIONS, REFERENCES, write_answers
 from test_z_bench import SHEET
 
 from harness.__main__ import main
@@ -120,6 +121,82 @@ def test_mt_bench_alpaca_eval_and_z_bench(suite, tmp_path, monkeypatch, capsys):
     assert "0 asked (0 calls)" in capsys.readouterr().out
 
 
+def test_single_checkpoints_and_answers_of_other_tools(suite, checkpoints, tmp_path, monkeypatch, capsys):
+    """Without a suite: any adapter with any checkpoint, beside answers that are there already."""
+    _, results = suite
+    for name, rows in (("q", QUESTIONS), ("r", REFERENCES), ("p", plain_prompts())):
+        write_json_lines(tmp_path / f"{name}.jsonl", rows)
+    write_answers(tmp_path, good=GOOD)
+    plain = tmp_path / "plain"  # a checkpoint without our record: known by its files
+    shutil.copytree(checkpoints["diffusionllm"], plain, ignore=lambda *_: ["checkpoint.json", "recipe.yaml"])
+    models = [
+        "--model", "ar", "--model_args", f"pretrained={checkpoints['decoder_it']}",
+        "--model", "nar_xlmr", "--model_args", f"pretrained={plain},length=fixed,steps=2", "--name", "two passes",
+    ]  # fmt: skip
+    common = ["--results", results, "--judge", "scripted", "--endpoint-name", "t", "--max-tokens", 4, *models]
+    (tmp_path / "ref.json").write_text(json.dumps([{"instruction": q, "output": a} for q, a in KEY.items()]))
+    (tmp_path / "theirs.json").write_text(json.dumps([{"instruction": q, "output": "the sun"} for q in KEY]))
+    (tmp_path / "z.csv").write_bytes(SHEET.encode())
+    mt = ["mt-bench", *common, "--questions", tmp_path / "q.jsonl", "--references", tmp_path / "r.jsonl",
+          "--prompts", tmp_path / "p.jsonl", "--answers", tmp_path / "model_answer"]  # fmt: skip
+    alpaca = ["alpaca-eval", *common, "--reference", tmp_path / "ref.json", "--answers", tmp_path / "theirs.json"]
+    z = ["z-bench", *common, "--sets", "basic", "--basic", tmp_path / "z.csv", "--columns", "GPT-4"]
+    with ScriptedJudge(WordRule({**KEY, "第一行": "春天", "1+1?": "2", "你好": "你好"})) as judge:
+        for command in (mt, alpaca, z):
+            assert run(monkeypatch, *command, "--base-url", judge.url) == 0
+    folder = results / "judge"
+    names = {"decoder_it", "two__passes"}
+    rows = json_lines(folder / "mt_bench/model_judgment/scripted_single.jsonl", ("score",))
+    assert {row["model"] for row in rows} == names | {"good"}
+    summary = json.loads((folder / "alpaca_eval/summary_scripted_v1.json").read_text())
+    assert set(summary["models"]) == names | {"theirs"}
+    with open(folder / "alpaca_eval/summary_scripted_v1.csv", encoding="utf-8", newline="") as file:
+        lines = {row["figure"]: row for row in csv.DictReader(file)}
+    position = summary["models"]["theirs"]["position"]["disagreement"]
+    assert lines["models/theirs/position/disagreement"] == {
+        "figure": "models/theirs/position/disagreement", **{key: str(one) for key, one in position.items()},
+    }  # fmt: skip
+    with open(folder / "mt_bench/summary_scripted_single.csv", encoding="utf-8", newline="") as file:
+        figures = {row["figure"] for row in csv.DictReader(file)}
+    assert {"consistency/same_verdict", "consistency/distance", "models/good/average"} <= figures
+    header = (folder / "z_bench/chinese_eval_basic_scores.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert "GPT-4 评分" in header and "two__passes 评分" in header
+    capsys.readouterr()
+    for command in (mt, alpaca, z):  # nothing is loaded, nothing asked
+        assert run(monkeypatch, *command, "--offline", "--base-url", "http://127.0.0.1:9/v1") == 0
+    assert capsys.readouterr().out.count("0 asked (0 calls)") == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "nobody to judge: name a --suite, a --model with its --model_args, or answers"),
+        (["--model", "xlmr"], "unknown model of ours 'xlmr'. Did you mean 'nar_xlmr'"),
+        (["--model", "ar", "--model_args", "pretrained=none/such"], "cannot load 'none/such'"),
+        (["--model", "ar", "--model_args", "pretrained={ckpt}", "--model", "ar", "--model_args", "pretrained={ckpt}"],
+         "two of the judged are called 'decoder_it': tell them apart with --name"),
+        (["--systems", "decoder_it"], "--systems and --seeds choose from a suite"),
+        (["--answers", "nothing.json"], "cannot read nothing.json"),
+        (["--answers", "{half}"], "half answers 1 of 2 instructions"),
+    ],
+)  # fmt: skip
+def test_wrong_models_end_in_one_sentence(suite, checkpoints, tmp_path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "ref.json").write_text(json.dumps([{"instruction": i, "output": "b"} for i in "ab"]))
+    (tmp_path / "half.json").write_text(json.dumps([{"instruction": "a", "output": "b"}]))
+    places = {"ckpt": checkpoints["decoder_it"], "half": tmp_path / "half.json"}
+    arguments = [one.format(**places) for one in arguments]
+    common = ["--results", suite[1], "--judge", "j", "--base-url", "http://127.0.0.1:9/v1"]
+    assert run(monkeypatch, "alpaca-eval", *common, "--reference", tmp_path / "ref.json", *arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_settings_stand_behind_their_model(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, "mt-bench", "--judge", "j", "--name", "x", "--model", "ar")
+    assert caught.value.code == 2 and "--name belongs behind the --model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -179,6 +256,10 @@ def test_judge_shaped_runs_and_their_table(suite, monkeypatch):
     )
     assert rows["decoder_it"]["mt_judged"] == "4" and rows["decoder_it"]["ae_win_rate"] == ""
     assert 1 <= float(rows["diffusionllm"]["mt_rating"]) <= 10 and rows["diffusionllm"]["ae_total"] == "3"
+    assert rows["diffusionllm"]["ae_disagreement"] and rows["diffusionllm"]["pair_disagreement_high"]
+    record = json.loads((root / "judge/shapes.json").read_text())
+    assert record["consistency"]["mt_bench"]["same_verdict"]["value"] == 1  # a rule has no moods
+    assert record["consistency"]["alpaca_eval"]["diffusionllm-0"]["same_verdict"]["value"] == 1
     text = to_markdown(table(root), "tiny")
     assert "scripted judge" in text and "no language model" in text and "Not MT-Bench, not AlpacaEval" in text
     assert table(root).cells["decoder_it", "pair_win_rate"].text == "·"

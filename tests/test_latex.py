@@ -52,5 +52,5 @@ def test_a_real_tex_sets_all_tables(tables, tmp_path):
     body = "\n\\clearpage\n".join(to_latex(table, "toy") for table in tables)
     (tmp_path / "all.tex").write_text(DOCUMENT % body, encoding="utf-8")
     command = [tex, "-interaction=nonstopmode", "-halt-on-error", "-draftmode", "all.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=900)
     assert done.returncode == 0, done.stdout[-2000:]

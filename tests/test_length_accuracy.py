@@ -56,7 +56,7 @@ def test_lines_of_a_checkpoint_do_not_depend_on_the_batch(checkpoints):
     )
     lines = length_lines(model, PLAN, task, docs, batch_size=3)
     assert lines == length_lines(model, PLAN, task, docs, batch_size=1)
-    assert [found["reference"] for found in lines] == [len(model._ids(" " + doc["a"])) for doc in docs]
+    assert [found["reference"] for found in lines] == [len(model.encoder.ids(" " + doc["a"])) for doc in docs]
     assert all(len(found["lengths"]) == 3 and found["kind"] == "copy" for found in lines)
 
 

@@ -128,6 +128,31 @@ def test_bleu_and_chrf_are_sacrebleu_s():
     assert metrics.corpus_chrf(TRANSLATIONS) == sacrebleu.corpus_chrf(answers, references).score
 
 
+def test_bleu_of_prompts_is_the_median_of_each_prompt_s_own_corpus():
+    reference = "the cat sat on the old mat"
+    answers = {"a": reference, "b": "the cat sat on the mat", "c": "no word here"}
+    rows = [
+        metrics.translation_under_prompts(
+            {"template": name, "targets": f" {reference} ", "n_skipped": 2}, [f" {text}\n"]
+        )
+        for text_of in (answers, {**answers, "c": "the cat sat"})
+        for name, text in text_of.items()
+    ]
+    own = {
+        name: sacrebleu.corpus_bleu(
+            [row["bleu_median"][1] for row in rows if row["bleu_median"][0] == name], [[reference] * 2]
+        ).score
+        for name in answers
+    }
+    assert own["a"] == pytest.approx(100.0) and own["c"] < own["b"] < own["a"] and rows[0]["n_skipped"] == 2
+    found = {
+        name: getattr(metrics, name)([row[name] for row in rows])
+        for name in ("bleu_median", "bleu_mean", "bleu_max", "bleu_min")
+    }
+    assert found["bleu_median"] == own["b"] and found["bleu_max"] == own["a"] and found["bleu_min"] == own["c"]
+    assert found["bleu_mean"] == pytest.approx(sum(own.values()) / 3)
+
+
 def test_the_signatures_in_the_yaml_are_sacrebleu_s():
     stated = yaml.safe_load((TASKS / "wmt14/_wmt14.yaml").read_text().replace("!function", ""))["metadata"][
         "signatures"

@@ -111,6 +111,25 @@ def test_a_judge_that_always_prefers_the_first_answer_is_found_out(bench, tmp_pa
     assert summary["models"]["bad"]["ties"] == 5
 
 
+def test_a_judge_that_does_not_agree_with_itself(bench, tmp_path):
+    """Ratings 1, 2, 3, 4, 5, then the same questions again: 6, 7, 8, 9, 10."""
+    write_answers(tmp_path, good=GOOD)
+    numbers = iter(range(1, 11))
+    with ScriptedJudge(lambda messages: (f"Rating: [[{next(numbers)}]]", None)) as judge:
+        mine = client(judge, tmp_path, concurrency=1)
+        found = mt_bench.judge_answers(bench, ["good"], mine, tmp_path, repeat=9)["consistency"]
+        assert judge.calls == 5 + 5
+    assert found["same_verdict"]["value"] == 0 and found["same_verdict"]["n"] == 5
+    assert found["distance"]["value"] == 5
+    with ScriptedJudge(lambda messages: ("[[A]]", None)) as judge:
+        mine = client(judge, tmp_path, model="scripted")
+        write_answers(tmp_path, good=GOOD, bad=BAD)
+        found = mt_bench.judge_answers(
+            bench, ["bad"], mine, tmp_path, mode="pairwise-baseline", baseline="good", repeat=3
+        )["consistency"]
+    assert found["same_verdict"]["value"] == 1 and found["same_verdict"]["n"] == 3 and found["distance"] is None
+
+
 def test_malformed_verdicts_are_asked_again_once_and_then_unscored(bench, tmp_path):
     write_answers(tmp_path, good=GOOD)
     bad_turns = {0: "I cannot say.", 5: "Rating: [[12]]"}
@@ -254,6 +273,30 @@ def test_answers_for_half_of_the_questions(bench, tmp_path):
         with pytest.raises(ConfigError, match="--baseline"):
             mt_bench.judge_answers(bench, ["half"], client(judge, tmp_path), tmp_path, mode="pairwise-baseline")
         assert judge.calls == 0
+
+
+def test_answers_of_other_tools(bench, tmp_path):
+    """Judged where they lie, beside our own; two of one name, an empty folder and another format are refused by name."""
+    write_answers(tmp_path, good=GOOD)
+    write_answers(tmp_path / "theirs", bad=BAD, twin=BAD)
+    places = [tmp_path / "theirs" / "model_answer" / "bad.jsonl"]
+    given = mt_bench.answer_files(places)
+    with ScriptedJudge(WordRule(KEY)) as judge:
+        summary = mt_bench.judge_answers(
+            bench, ["bad"], client(judge, tmp_path), tmp_path, mode="pairwise-baseline", baseline="good", given=given
+        )
+    assert summary["models"]["bad"]["losses"] == 3
+    assert set(mt_bench.answer_files([places[0].parent])) == {"bad", "twin"}
+    (tmp_path / "empty").mkdir()
+    for wrong in (tmp_path / "empty", tmp_path / "nothing.jsonl"):
+        with pytest.raises(DataError, match="neither a file nor a folder with .jsonl files"):
+            mt_bench.answer_files([wrong])
+    write_answers(tmp_path / "more", bad=BAD)
+    with pytest.raises(DataError, match="have one name"):
+        mt_bench.answer_files([places[0], tmp_path / "more" / "model_answer"])
+    write_json_lines(tmp_path / "odd.jsonl", [{"question_id": 1, "choices": [["red"]]}])
+    with pytest.raises(DataError, match="odd.jsonl answers 0 of 3 questions in full"):
+        mt_bench.check_answers(bench, {"odd": tmp_path / "odd.jsonl"})
 
 
 def test_a_changed_published_file_is_refused(tmp_path, monkeypatch):

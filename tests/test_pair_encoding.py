@@ -8,8 +8,8 @@ from lm_eval.api.instance import Instance
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from harness.adapters.masked_lm import MaskedLM
-from harness.adapters.settings import MaskedSettings
+from harness.adapters.base import Tally
+from harness.adapters.encoding import RequestEncoder
 from harness.canvas import Layout
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
@@ -48,8 +48,8 @@ FAMILIES = {
 
 
 @pytest.fixture(params=sorted(FAMILIES))
-def adapter(request) -> Any:
-    """An adapter's encoding alone: a tokenizer of the family, no network."""
+def encoder(request) -> RequestEncoder:
+    """With a tokenizer of the family, and no network."""
     make, template = FAMILIES[request.param]
     backend = make()
     ids = [(token, backend.token_to_id(token)) for token in ("<s>", "</s>")]
@@ -58,35 +58,31 @@ def adapter(request) -> Any:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, **{f"{name}_token": token for name, token in zip(names, SPECIAL, strict=True)}
     )
-    adapter: Any = object.__new__(MaskedLM)
-    adapter.tokenizer, adapter.settings = tokenizer, MaskedSettings()
-    adapter.tally = SimpleNamespace(truncated=0)
-    adapter.backbone = SimpleNamespace(
-        layout=Layout(), max_length=12, ids=SimpleNamespace(mask=tokenizer.mask_token_id, bos=tokenizer.bos_token_id)
-    )
-    return adapter
+    ids = SimpleNamespace(mask=tokenizer.mask_token_id, bos=tokenizer.bos_token_id)
+    backbone: Any = SimpleNamespace(layout=Layout(), max_length=12, ids=ids)
+    return RequestEncoder(backbone, tokenizer, Tally())
 
 
-def encoded(adapter, context: str, continuation: str):
-    return adapter._encode([Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))])[0]
+def encoded(encoder, context: str, continuation: str):
+    return encoder.pairs([Instance("loglikelihood", {}, (context, continuation), 0, ("task", 0, 1))])[0]
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "maybe"])
-def test_a_one_word_target_is_one_token_and_never_a_special_one(adapter, word):
-    item = encoded(adapter, "the cat sat", f" {word}")
+def test_a_one_word_target_is_one_token_and_never_a_special_one(encoder, word):
+    item = encoded(encoder, "the cat sat", f" {word}")
     (token,) = item.target
-    assert adapter.tokenizer.convert_ids_to_tokens(token).strip("▁") == word
-    assert [adapter.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in item.prompt] == ["the", "cat", "sat"]
+    assert encoder.tokenizer.convert_ids_to_tokens(token).strip("▁") == word
+    assert [encoder.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in item.prompt] == ["the", "cat", "sat"]
 
 
-def test_no_token_of_a_pair_is_lost_and_none_is_added(adapter):
-    item = encoded(adapter, "the cat ", "sat maybe")  # a space at the context's end belongs to the target
-    words = [adapter.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in [*item.prompt, *item.target]]
+def test_no_token_of_a_pair_is_lost_and_none_is_added(encoder):
+    item = encoded(encoder, "the cat ", "sat maybe")  # a space at the context's end belongs to the target
+    words = [encoder.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in [*item.prompt, *item.target]]
     assert words == ["the", "cat", "sat", "maybe"] and len(item.target) == 2
-    assert not {*item.prompt, *item.target} & set(adapter.tokenizer.all_special_ids)
+    assert not {*item.prompt, *item.target} & set(encoder.tokenizer.all_special_ids)
 
 
-def test_a_long_context_loses_its_beginning_only(adapter):
-    item = encoded(adapter, "the cat " * 10 + "sat", " yes")
-    words = [adapter.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in item.prompt]
-    assert words[-3:] == ["the", "cat", "sat"] and len(item.prompt) + 1 + 2 == 12 and adapter.tally.truncated == 1
+def test_a_long_context_loses_its_beginning_only(encoder):
+    item = encoded(encoder, "the cat " * 10 + "sat", " yes")
+    words = [encoder.tokenizer.convert_ids_to_tokens(t).strip("▁") for t in item.prompt]
+    assert words[-3:] == ["the", "cat", "sat"] and len(item.prompt) + 1 + 2 == 12 and encoder.tally.truncated == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_ablation_hides_the_input_and_nothing_else():
 def test_a_template_that_cannot_be_filled_in_is_named():
     with pytest.raises(DataError, match="'{{premis}}' cannot be filled in: 'premis' is undefined"):
         prompted(DOC, template(ask="{{premis}}"))
-    with pytest.raises(DataError, match="expected the keys ask and options, got ask"):
+    with pytest.raises(DataError, match="expected the keys ask and options, or ask and answer; got ask"):
         load(templates={"x": {"ask": "a"}})
 
 
@@ -107,6 +108,44 @@ def test_what_lm_eval_passes_beside_is_let_through():
         "layout": "joint",
     }
     assert len(load(templates=OURS, version=1.0, **beside)) == 3
+
+
+# -- open questions
+
+
+OPEN = {
+    "a": {"ask": "Say {{premise}}:", "answer": "{{hypothesis}}"},
+    "b": {"ask": "{{premise}} =", "answer": "{{hypothesis}}"},
+}
+
+
+def test_an_open_question_has_its_right_answer_and_no_choices():
+    rows = load(templates=OPEN)
+    assert len(rows) == 6 and "choices" not in rows[0] and "gold" not in rows[0]
+    assert [row["template"] for row in rows[:3]] == ["a", "b", "a"] and rows[0]["id"] == "xnli/en/validation/0/a"
+    assert rows[0]["inputs"] == f"Say {rows[0]['premise']}:" and rows[0]["targets"] == rows[0]["hypothesis"]
+    assert [row["template"] for row in load(templates=OPEN, prompts="b")] == ["b"] * 3
+    with pytest.raises(DataError, match="prompt 'a' shows no options: contrast permuted has nothing to move"):
+        load(templates=OPEN, contrast="permuted")
+    with pytest.raises(
+        DataError, match="expected the keys ask and options, or ask and answer; got ask, answer, options"
+    ):
+        load(templates={"x": {"ask": "a", "answer": "b", "options": ["c"]}})
+
+
+def test_the_published_wording_of_an_open_question(mirror, monkeypatch):
+    entry = published("b", "{% if label == 1 %}{{premise}} = ||| {{hypothesis}} {% endif %}", None).replace(
+        '"null"', "null"
+    )
+    file = promptsource_file(mirror, published("a", "{{premise}}? ||| {{hypothesis}}"), entry)
+    rows = load(templates=OPEN, prompts=f"promptsource:{file}")
+    assert len(rows) == 3 + 1 and {row["n_skipped"] for row in rows} == {2}  # b is for the one neutral document only
+    assert all("choices" not in row and row["targets"] == row["hypothesis"] for row in rows)
+    assert [row["inputs"] for row in rows if row["label"] == 1] == ["The cat sleeps.?", "The cat sleeps. ="]
+    spec = dataclasses.replace(BENCHMARKS["xnli"], promptsource="")
+    monkeypatch.setitem(BENCHMARKS, "xnli", spec)
+    with pytest.raises(DataError, match=f"XNLI: which file of {file.parent} is meant"):
+        load(templates=OPEN, prompts=f"promptsource:{file.parent}")
 
 
 # -- promptsource

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from typing import Any
 
@@ -97,9 +98,9 @@ def test_mmlu_agrees_with_diffusionllm_s_letters():
         ours = documents("mmlu", subject, "test")
         theirs = documents("diffusionllm_mmlu", subject, "0-shot")
         for own, other in zip(ours[: len(theirs)], theirs, strict=True):
-            squeezed = "".join(other["inputs"].split())
-            assert "".join(own["question"].split()) in squeezed
-            missing = [choice for choice in own["choices"] if "".join(choice.split()) not in squeezed]
+            shown = squeezed(other["inputs"])
+            assert squeezed(own["question"]) in shown
+            missing = [choice for choice in own["choices"] if squeezed(choice) not in shown]
             assert missing in ([], ["None"])  # DiffusionLLM's files show the choice "None" as "nan"
             nan += len(missing)
             assert "ABCD"[own["answer"]] == other["targets"]
@@ -111,6 +112,34 @@ def test_mgsm_agrees_with_diffusionllm_s_numbers():
     for language in ("de", "en", "zh"):
         ours, theirs = documents("mgsm", language, "test"), documents("diffusionllm_mgsm", language, "0-shot")
         assert [row["answer"] for row in ours] == [row["targets"].strip("# ").replace(",", "") for row in theirs]
+
+
+@pytest.mark.parametrize("language", ["de", "en", "zh"])
+def test_mgsm_s_few_shot_prompts_are_those_that_diffusionllm_published(monkeypatch, tmp_path, language):
+    """Its prompted files hold the authors' eight examples of three languages: exemplars.py is made again from them."""
+    published = {shots: documents("diffusionllm_mgsm", language, f"{shots}-shot") for shots in (0, 1, 3, 8)}
+    parts = published[8][0]["inputs"].strip("\n").split("\n\n")[:8]
+    pairs = [dict(zip("qa", part.split("\n", 1), strict=True)) for part in parts]
+    examples = {language: {str(number): pair for number, pair in enumerate(pairs, start=1)}}
+    (tmp_path / "mgsm").mkdir()
+    (tmp_path / "mgsm/exemplars.py").write_text(f"MGSM_EXEMPLARS = {examples!r}\n", encoding="utf-8")
+    shutil.copy(REAL / f"mgsm/mgsm_{language}.tsv", tmp_path / "mgsm")
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    name = f"anyorder_mgsm_{language}"
+    task = registration.task_manager([name]).load([name])["tasks"][name]
+    for shots, rows in published.items():
+        ours = [task.fewshot_context(doc, shots) for doc in task.eval_docs]
+        for row in rows:  # words are separated otherwise there
+            number = next(
+                n for n, doc in enumerate(task.eval_docs) if squeezed(doc["question"]) in squeezed(row["inputs"])
+            )
+            assert squeezed(ours[number]) == squeezed(row["inputs"])
+        assert len(rows) == {0: 250, 1: 100, 3: 100, 8: 25}[shots]
+
+
+def squeezed(text: str) -> str:
+    """The text without white space."""
+    return "".join(text.split())
 
 
 def test_every_bbh_prompt_gives_three_bare_answers():

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from harness.chat import ChatRequest, RequestError, dialogue_of
+from harness.chat_server import ChatServer
 from harness.judges.answers import Writing, write_answers
-from harness.serve import ChatRequest, ChatServer, RequestError, app_of, chunks_of, dialogue_of, token_for
+from harness.serve import app_of, token_for
 from harness.suites import ConfigError
 
 ADAPTERS = {"decoder_it": "ar", "mt0": "encdec", "instruct_xmlr": "nar_xlmr", "diffusionllm": "diffusion_xlmr"}
@@ -43,7 +45,7 @@ def running():
     yield start
     for server, thread in servers:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 def asked(**more):
@@ -70,7 +72,7 @@ class Parrot:
 
     def generate_until(self, requests, disable_tqdm=False):
         if self.gate is not None:
-            self.gate.wait(10)
+            self.gate.wait(100)
         (request,) = requests
         text, settings = request.args
         for stop in settings["until"]:
@@ -113,12 +115,17 @@ def test_stop_texts_and_the_longest_answer():
 
 
 def test_a_stream_is_the_answer():
-    completion = ChatServer(Parrot(), "m").complete(asked(messages=[{"role": "user", "content": "one  two\nthree"}]))
-    events = [line for line in "".join(chunks_of(completion, with_usage=True)).split("\n\n") if line]
+    server = ChatServer(Parrot(), "m")
+    request = asked(
+        messages=[{"role": "user", "content": "one  two\nthree"}], stream=True, stream_options={"include_usage": True}
+    )
+    events = [line for line in "".join(server.stream(request)).split("\n\n") if line]
     assert events[-1] == "data: [DONE]" and all(event.startswith("data: ") for event in events)
     parsed = [json.loads(event[6:]) for event in events[:-1]]
     text = "".join(one["choices"][0]["delta"].get("content", "") for one in parsed if one["choices"])
+    completion = server.complete(request)
     assert text == text_of(completion) and parsed[-1]["usage"] == completion["usage"]
+    assert [one["choices"][0]["finish_reason"] for one in parsed[:-1]] == [None, None, "stop"]
 
 
 def test_dialogues():
@@ -173,7 +180,7 @@ def test_requests_beyond_the_limits(running):
     assert found.status_code == 400 and found.json()["error"]["message"].startswith("not a chat request: temperature")
     statuses = []
     waiting = [
-        threading.Thread(target=lambda: statuses.append(httpx.post(url, json=body, headers=head, timeout=20)))
+        threading.Thread(target=lambda: statuses.append(httpx.post(url, json=body, headers=head, timeout=900)))
         for _ in range(4)
     ]
     for thread in waiting:
@@ -182,9 +189,84 @@ def test_requests_beyond_the_limits(running):
         threading.Event().wait(0.01)
     gate.set()
     for thread in waiting:
-        thread.join(20)
+        thread.join(900)
     assert sorted(answer.status_code for answer in statuses) == [200, 200, 429, 429]
     assert {answer.headers.get("retry-after") for answer in statuses if answer.status_code == 429} == {"1"}
+
+
+BAD_BODIES = {
+    "no JSON": b"{",
+    "nothing": b"",
+    "a list": b"[]",
+    "null": b"null",
+    "no UTF-8": b'{"model": "\xff"}',
+    "half a surrogate": b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
+    "nested without end": b"[" * 20000,
+    "no messages": {"messages": []},
+    "another role": {"messages": [{"role": "tool", "content": "x"}]},
+    "no content": {"messages": [{"role": "user", "content": None}]},
+    "a number for text": {"messages": [{"role": "user", "content": 5}]},
+    "a picture": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]},
+    "words for a number": {"max_tokens": "many"},
+    "no tokens": {"max_tokens": 0},
+    "a fraction of a token": {"max_tokens": 1.5},
+    "hot": {"temperature": 2.1},
+    "NaN": b'{"model": "m", "temperature": NaN, "messages": [{"role": "user", "content": "x"}]}',
+    "no probability": {"top_p": 0},
+    "an endless stop list": {"stop": ["x"] * 5},
+    "an empty stop": {"stop": ""},
+    "a number for a model": {"model": 5},
+    "two answers": {"n": 2},
+    "a negative seed is fine, a text is not": {"seed": "abc"},
+}  # fmt: skip
+
+
+def test_bad_requests_get_errors_in_openais_form(running):
+    """Every answer is JSON with a message, a type and a code, whatever was sent; afterwards the server still answers."""
+    import httpx
+
+    root = running(app_of(ChatServer(Parrot(), "m"), largest=100_000)).removesuffix("/v1")
+    url, good = f"{root}/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+    def check(found, status):
+        assert found.status_code == status, found.text
+        error = found.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"} and error["message"] and "Traceback" not in found.text
+
+    with httpx.Client(timeout=900) as caller:
+        for what, body in BAD_BODIES.items():
+            content = body if isinstance(body, bytes) else json.dumps({**good, **body}).encode()
+            for stream in (b"", b"stream"):  # a refused stream is an ordinary error, too
+                if stream and not isinstance(body, bytes):
+                    content = json.dumps({**good, **body, "stream": True}).encode()
+                found = caller.post(url, content=content)
+                assert found.status_code == 400, what
+                check(found, 400)
+        check(caller.post(url, content=b"x" * 200_000), 413)
+        check(caller.post(url, json={**good, "model": "../../etc/passwd"}), 404)
+        for path in ("/v1/models/../../../etc/passwd", "/..%2f..%2fetc/passwd", "/", "/v1/completions", "/v1/files"):
+            check(caller.get(root + path), 404)
+        check(caller.get(url), 405)
+        check(caller.request("DELETE", f"{root}/v1/models"), 405)
+        for fine in ({"max_tokens": 10**30}, {"seed": -(10**30)}, {"temperature": 0}, {"user": "me"}, {"stop": None}):
+            assert caller.post(url, json={**good, **fine}).status_code == 200, fine
+
+
+def test_a_model_that_fails_is_a_server_error(running):
+    import httpx
+
+    class Broken(Parrot):
+        def generate_until(self, requests, disable_tqdm=False):
+            raise RuntimeError("a secret detail")
+
+    url = running(app_of(ChatServer(Broken(), "m"))) + "/chat/completions"
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+    for _ in range(2):
+        found = httpx.post(url, json=body, timeout=900)
+        assert found.status_code == 500 and found.json()["error"]["type"] == "server_error"
+        assert "secret" not in found.text
+    streamed = httpx.post(url, json={**body, "stream": True}, timeout=900)
+    assert streamed.status_code == 200 and "server_error" in streamed.text and "secret" not in streamed.text
 
 
 def test_other_addresses_need_a_token(monkeypatch):

@@ -17,7 +17,8 @@ from reports.frame import load_results
 from reports.report import build
 from reports.samples import FrameError
 from reports.site import traces
-from reports.site_items import evenly, pack, packed_items, task_items, thinned, unpack
+from reports.site_items import pack, packed_items, task_items, thinned, unpack
+from reports.views import evenly
 
 HOSTILE = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
 SYSTEMS = ("decoder_it", "instruct_xmlr")

@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_and_two_at_once_agree(checkpoints, tmp_path):
     command = [sys.executable, str(script), str(checkpoints["diffusionllm"])]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     killed = subprocess.Popen([*command, str(path)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while count(path) < 20 and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert killed.poll() is None, "it finished before it could be killed"
@@ -192,7 +192,7 @@ def test_a_killed_run_goes_on_and_two_at_once_agree(checkpoints, tmp_path):
         subprocess.Popen([*command, str(path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
     ]
-    lines = [p.communicate(timeout=240)[0].splitlines()[-1] for p in both]
+    lines = [p.communicate(timeout=900)[0].splitlines()[-1] for p in both]
     clean = subprocess.run([*command, ""], env=env, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
     stored = [int(line.split()[1]) for line in lines]
     assert min(stored) >= kept and len({line.split("[")[1] for line in [*lines, clean]}) == 1

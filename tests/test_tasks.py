@@ -95,7 +95,7 @@ class Oracle(LM):
 SHARES = {"acc", "acc_norm", "acc_median", "acc_mean", "acc_max", "acc_min", "exact_match", "exact_match_mean", "f1",
           "exact_match_paper", "token_f1", "valid", "answered", "rouge_1", "rouge_2", "rouge_l", "rouge_l_mean",
           "language_agreement", "pass@1"}  # fmt: skip
-PER_CENT = {"bleu", "bleu_lower", "bleu_lower_intl", "chrf"}
+PER_CENT = {"bleu", "bleu_lower", "bleu_lower_intl", "chrf", "bleu_median", "bleu_mean", "bleu_max", "bleu_min"}
 ZERO = {"adjacent_repeat", "n_skipped", "timeout"}
 
 
@@ -214,6 +214,30 @@ def test_every_rank_task_has_the_five_published_prompts(manager):
         assert len(config["metadata"]["templates"]) == 5, name
 
 
+def test_wmt14_under_the_five_published_prompts_and_under_none(manager):
+    task = manager.load(["xp3_wmt14_hi_en"])["tasks"]["xp3_wmt14_hi_en"]
+    rows = list(task.eval_docs)
+    families = (
+        "version-hi-en-target",
+        "a_good_translation-hi-en-target",
+        "a_good_translation-hi-en-source+target",
+        "xglm-hi-en-target",
+        "gpt3-hi-en-target",
+    )
+    assert [row["template"] for row in rows] == [*families, *families]
+    asked = [task.doc_to_text(row) for row in rows[:5]]
+    assert all(row["text"] in text for row, text in zip(rows, asked, strict=False)) and len(set(asked)) == 5
+    assert all("English" in text for text in asked) and [("Hindi" in text) for text in asked] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    bare = manager.load(["diffusionllm_wmt14_en_de"])["tasks"]["diffusionllm_wmt14_en_de"]
+    assert bare.doc_to_text(bare.eval_docs[0]) == bare.eval_docs[0]["text"]
+
+
 def test_xcopa_asks_for_the_cause(manager):
     task = manager.load(["xp3_xcopa_zh"])["tasks"]["xp3_xcopa_zh"]
     assert "Which of the two explains this better?" in task.doc_to_text(task.eval_docs[5])
@@ -243,7 +267,7 @@ def test_generation_prompts_show_the_document(manager):
     shown = {
         "anyorder_wmt14_de_en": "Translate from German into English.\nGerman: Das Haus ist sehr alt und klein.\nEnglish:",
         "anyorder_wmt14_en_hi": "Translate from English into Hindi.\nEnglish: Das Haus ist sehr alt und klein.\nHindi:",
-        "anyorder_mgsm_te": "Question: Tom has 1,000 eggs and gets 8. How many?\nStep-by-Step Answer:",
+        "anyorder_mgsm_te": "ప్రశ్న: Tom has 1,000 eggs and gets 8. How many?\nదశలవారీగా సమాధానం:",
         "anyorder_gigaword": "a long article about a boat .\n\nWrite a headline for this:",
         "anyorder_xlsum": "A long text about a red boat on the sea.\n\nSum this up in one sentence, in the language of the text:",
         "anyorder_humaneval": "def double(x):",

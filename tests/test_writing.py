@@ -52,7 +52,7 @@ def test_a_document_asked_for_twice_is_drawn_twice(adapter):
 
 @pytest.mark.parametrize("decoder", ["mask_predict", "reparameterized", "confidence", "left_to_right", "ancestral"])
 def test_stop_strings_and_eos_cut_the_answer(adapter, monkeypatch, decoder):
-    ids = adapter._ids(" red")[:1]
+    ids = adapter.encoder.ids(" red")[:1]
 
     def constant(self, states, where):
         logits = torch.zeros(int(where.sum()), len(adapter.tokenizer))
@@ -129,12 +129,12 @@ def test_whole_numbers_are_numbers():
 
 def test_a_beam_may_be_ranked_by_the_scoring_engine(adapter):
     """The winner is the candidate that the adapter's own scoring gives the highest log p(candidate, length | prompt)."""
-    prompts = [adapter._ids(text) for text in ASKED]
+    prompts = [adapter.encoder.ids(text) for text in ASKED]
     beam = {"length": "predicted", "length_beam": 3, "max_gen_toks": 8, "rows": 300}
     settings = adapter.asked.changed({**beam, "beam_score": "scorer"})
     written = adapter.decode_tokens(prompts, settings, [None] * 4)
     canvas = adapter.backbone.length_canvas(prompts)
-    lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, [8] * 4)
+    lengths = predicted_lengths(adapter.backbone.length_logits(adapter.backbone.hidden(canvas), canvas), 3, 8)
     adapter.configure(rows=300)  # up to 8 tokens: exact
     try:
         for prompt, options, answer in zip(prompts, lengths, written, strict=True):
@@ -156,7 +156,7 @@ def test_ranking_by_the_scorer_does_not_depend_on_the_batch(adapter):
 
 
 def test_network_passes_of_the_ranking_are_counted(adapter):
-    prompts, settings = [adapter._ids("say red")], adapter.asked.changed({"length_beam": 2, "max_gen_toks": 8})
+    prompts, settings = [adapter.encoder.ids("say red")], adapter.asked.changed({"length_beam": 2, "max_gen_toks": 8})
     passes = []
     for rule in ("content_mean", "scorer"):
         adapter.tally.forward_passes = 0

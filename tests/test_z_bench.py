@@ -84,6 +84,20 @@ def test_grades(sheet, tmp_path):
     assert ["[参考答案]" in body["messages"][1]["content"] for body in judge.seen].count(True) == 4
 
 
+def test_answers_that_stand_in_the_sheet_and_grades_asked_for_twice(sheet, tmp_path):
+    texts = {"GPT-4": [row["GPT-4"] for row in sheet.rows]}
+    grades = iter([5, 4, 3, 5, 4, 1])
+    with ScriptedJudge(lambda messages: (f"评分：[[{next(grades)}]]", None)) as judge:
+        mine = client(judge, tmp_path, concurrency=1)
+        found = z_bench.judge_sheet(sheet, texts, mine, tmp_path, repeat=5)
+        assert judge.calls == 6
+    assert found["models"]["GPT-4"]["grade"]["value"] == 4
+    assert found["consistency"]["same_verdict"]["value"] == pytest.approx(2 / 3)
+    assert found["consistency"]["distance"]["value"] == pytest.approx(2 / 3)
+    with pytest.raises(DataError, match="expected one column 'LLaMA'"):
+        z_bench.load_sheet("basic", tmp_path / "in.csv", ["LLaMA"])
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_rubric_is_fixed(language):
     """A changed text needs a new version: old and new grades are no longer comparable."""

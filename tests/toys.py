@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -20,7 +17,7 @@ class GivenBackbone:
 
     def __init__(self, probability_LV: list[dict[int, float]]):
         self.ids, self.layout, self.device, self.max_length = IDS, Layout(), torch.device("cpu"), 64
-        self.model: Any = SimpleNamespace(config=SimpleNamespace(vocab_size=VOCABULARY))
+        self.vocabulary = VOCABULARY
         self.logits_LV = torch.full((len(probability_LV), VOCABULARY), -torch.inf)
         for place, row in enumerate(probability_LV):
             for token, p in row.items():
@@ -68,7 +65,7 @@ class TableBackbone:
             Layout(),
             False,
         )
-        self.model: Any = SimpleNamespace(config=SimpleNamespace(vocab_size=VOCABULARY))
+        self.vocabulary = VOCABULARY
         self.device, self.max_length, self.rows_seen = torch.device("cpu"), 64, 0
         if kind == "joint":
             self.joint = rng.dirichlet(np.full(3**length, 0.3)).reshape([3] * length) + 1e-9

@@ -161,7 +161,8 @@ def _contamination(arguments: argparse.Namespace) -> None:
     groups: dict[str, list[str]] = {}
     for name in items if arguments.parallel else ():
         groups.setdefault(name.rpartition(":")[2], []).append(name)
-    if (arguments.mixture / MIXTURE).is_file():
+    used = arguments.mixture / MIXTURE if (arguments.mixture / MIXTURE).is_file() else arguments.mixture
+    if used != arguments.mixture:
         rows = (
             f"{r['inputs']} {r['context']} {r['targets']}" for batch in records_of(arguments.mixture) for r in batch
         )
@@ -170,7 +171,7 @@ def _contamination(arguments: argparse.Namespace) -> None:
     found = compare(items, rows, twins=list(groups.values()))
     beside = arguments.mixture if arguments.mixture.is_dir() else arguments.mixture.parent
     out = arguments.out or beside / "contamination.csv"
-    write(found, out)
+    write(found, out, [used], arguments.items)
     print(f"{out}: {sum(f.clean for f in found.values()):,} of {len(found):,} items are clean")
 
 

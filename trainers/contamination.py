@@ -9,12 +9,15 @@ Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard s
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
+
+from harness.records import sha256_file, write_atomically
 
 ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 WORDS = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
@@ -122,13 +125,20 @@ def _sketch(kind, text: str, permutations: int):
 
 
 def items_of(path: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of the rows of an evaluation file in any format of `trainers.sources.rows_of`."""
+    """(name, text) of the rows of an evaluation file in any format of `trainers.sources.rows_of`.
+
+    The text of a record is its inputs and targets, that of any other row all its texts. Rows of lm-eval's
+    samples.jsonl (which lies in a folder called after its task) are documents, named `task:doc_id`; others `file:row`.
+    """
     from trainers.sources import rows_of
 
     for number, row in rows_of(path):
-        text = " ".join(_texts(row))
+        sampled = "doc_id" in row and isinstance(row.get("doc"), Mapping)
+        document = row["doc"] if sampled else row
+        recorded = [document[name] for name in ("inputs", "targets") if isinstance(document.get(name), str)]
+        text = " ".join(recorded if len(recorded) == 2 else _texts(document))
         if text:
-            yield f"{path.name}:{number}", text
+            yield (f"{path.parent.name}:{row['doc_id']}" if sampled else f"{path.name}:{number}"), text
 
 
 def _texts(value) -> Iterator[str]:
@@ -142,8 +152,18 @@ def _texts(value) -> Iterator[str]:
             yield from _texts(part)
 
 
-def write(found: Mapping[str, Contamination], path: Path) -> None:
-    """One line per item: name, exact, near (estimated similarity), twin, clean; so that clean subsets can be scored."""
+def write(
+    found: Mapping[str, Contamination], path: Path, rows: Sequence[Path] = (), items: Sequence[Path] = ()
+) -> None:
+    """One line per item: name, exact, near (estimated similarity), twin, clean; so that clean subsets can be scored.
+
+    Beside it, as .json, the sha256 of the files whose rows and items were compared (items by folder/name).
+    """
+    digests = {
+        "rows": {path.name: sha256_file(path) for path in rows},
+        "items": {f"{path.resolve().parent.name}/{path.name}": sha256_file(path) for path in items},
+    }
+    write_atomically(path.with_suffix(".json"), json.dumps(digests, indent=1) + "\n")
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["item", "exact", "near", "twin", "clean"])

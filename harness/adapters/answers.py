@@ -44,7 +44,8 @@ def files_digest(pretrained: str, record: CheckpointRecord | None, network: Any,
         return digest_of(record.files, 64)
     folder = Path(pretrained)
     if folder.is_dir():
-        names = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".model", ".txt"))
+        kinds = (".safetensors", ".json", ".model", ".txt", ".jinja")
+        names = sorted(path for path in folder.iterdir() if path.suffix in kinds)
         return digest_of({path.name: sha256_file(path) for path in names}, 64)
     digest = hashlib.sha256(network.config.to_json_string().encode())
     digest.update(repr(sorted(tokenizer.get_vocab().items())).encode())

@@ -9,7 +9,7 @@ import lm_eval.models  # noqa: F401  registering a model before the built-ins ar
 from lm_eval.models import huggingface
 
 from harness.adapters.answers import asker, files_digest
-from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.backbones import BackboneError, checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
@@ -35,7 +35,9 @@ class Autoregressive(HFLM):
         arguments["device"] = usable_device(arguments.get("device"))
         with explained(name):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
+        fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
+        self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
         self.score_log: list[dict] = []  # exact scores: nothing to say of their error
         self.weights_sha256 = weights_sha256(name, self.record)
         self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
@@ -115,6 +117,12 @@ class Autoregressive(HFLM):
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False):
         """HFLM's log-likelihoods of whole texts; those of the store are not computed again."""
         return self._filled("loglikelihood_rolling", super().loglikelihood_rolling, requests, disable_tqdm)
+
+    def _model_generate(self, context, max_length: int, stop: list[str], **settings):
+        """HFLM's generation; a streamer hears the tokens where there is one answer to write and no beam."""
+        if self.streamer is not None and len(context) == 1 and (self.model.generation_config.num_beams or 1) == 1:
+            settings["streamer"] = self.streamer
+        return super()._model_generate(context, max_length, stop, **settings)
 
     def generate_until(self, requests, disable_tqdm: bool = False):
         """HFLM's greedy answers, counted; those of the store are not written again."""

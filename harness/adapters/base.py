@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, Kind, sha256_file, weights_digest
 
 KIND_ORDER: tuple[Kind, ...] = ("exact", "bound", "pseudo")
+NARROW = 256  # width of a network whose layers are done before a second thread has begun
 
 
 class NoCheckpoint(ValueError):
@@ -86,6 +87,18 @@ def usable_device(asked: str | None) -> str:
     if torch.cuda.is_available():
         return asked or "cuda"
     return "cpu" if asked is None or asked.startswith("cuda") else asked
+
+
+def fit_threads(config, device: str) -> None:
+    """One thread for a narrow network on a processor, where several would only wait for each other.
+
+    Where OMP_NUM_THREADS is set, it decides.
+    """
+    import torch
+
+    width = getattr(config, "hidden_size", None)
+    if device == "cpu" and width is not None and width <= NARROW and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def weights_sha256(pretrained: str, record: CheckpointRecord | None) -> str | None:

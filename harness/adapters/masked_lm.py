@@ -1,28 +1,24 @@
 """lm-eval adapter for masked LMs: `nar_xlmr` (mask-predict, length head), base of `diffusion_xlmr`.
 
-It encodes context and continuation itself: lm-eval's own pair encoding slices a joint encoding by the context's
-length, which with a tokenizer that appends `</s>` loses the first target token and scores `</s>` instead.
-It inherits `LM`, not `TemplateLM`, which drops the request's task and document.
+Requests become items in `encoding`, items are scored by the engine of `rows`, answers are written by `writing`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
 import numpy as np
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from harness.adapters.answers import asker, files_digest, question_lines, stored_scores
-from harness.adapters.base import Tally, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.encoding import RequestEncoder, arguments_of, where
+from harness.adapters.processes import DataParallelLM
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import BackboneError, load_masked
@@ -37,7 +33,7 @@ from harness.suites import unknown
 IGNORED_GENERATION_KEYS = {"until", "do_sample", "top_k", "num_beams", "use_cache"}
 
 
-class MaskedLM(LM):
+class MaskedLM(DataParallelLM):
     """Any `*ForMaskedLM` checkpoint behind lm-eval's three request types.
 
     Args:
@@ -70,21 +66,18 @@ class MaskedLM(LM):
         compile: bool = False,
         **settings,
     ):
-        super().__init__()
+        super().__init__(torch.device(usable_device(device)))
         del max_batch_size  # lm-eval passes it always; packing is bounded by tokens here
         self.asked = self.settings = self.defaults.changed(settings)
-        self.accelerator = _accelerator()
-        if self.accelerator is not None:
-            self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         self.pretrained = pretrained or str(newest_checkpoint(self.adapter))
         if pretrained is None and self.rank == 0:
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {self.pretrained}")
-        self._device = torch.device(usable_device(device))
         loaded = load_masked(
             self.pretrained, revision=revision, dtype=_dtype(dtype), device=str(self._device),
             trust_remote_code=bool(trust_remote_code), layout=layout,
         )  # fmt: skip
         self.backbone, self.tokenizer, self.record = loaded.backbone, loaded.tokenizer, loaded.record
+        fit_threads(self.backbone.model.config, self._device.type)
         self.revision, self.dtype, self.batch_size = revision, dtype, _batch_size(batch_size)
         self.compiled = bool(compile)
         if self.compiled:
@@ -147,11 +140,20 @@ class MaskedLM(LM):
         """Replace settings it was loaded with (a suite asks one checkpoint in several ways); none restores those."""
         self.settings = self.asked.changed(changes)
 
+    @property
+    def encoder(self) -> RequestEncoder:
+        """What makes token ids of requests; contexts that it cuts count in the tally of now."""
+        return RequestEncoder(self.backbone, self.tokenizer, self.tally)
+
+    @property
+    def _by_word(self) -> bool:
+        return self.settings.scorer == "pll_word_l2r"
+
     # -- scoring --------------------------------------------------------------------------------------------------
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log p of the continuation in nats, greedy flag) per request, in order."""
-        items = self._encode(requests)
+        items = self.encoder.pairs(requests, self._by_word)
         scored = self._score(items, "scoring", disable_tqdm)
         self.score_log += question_lines(requests, items, scored)
         answers = [(score.logprob, score.greedy) for score in scored]
@@ -162,23 +164,10 @@ class MaskedLM(LM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """log p of each whole text in nats, in windows that fit the model."""
         items, owner = [], []
-        room = self.backbone.layout.target_room(self.max_length)
         for index, request in enumerate(requests):
-            (text,) = arguments_of(request)
-            tokens = self._ids(text)
-            if not tokens:
-                raise ScoringError(f"{_where(request)}: the text to score is empty.")
-            self._refuse_masks(request, tokens)
-            words, at = self._words(text), 0
-            windows = get_rolling_token_windows(tokens, self.backbone.ids.bos, room, 1)
-            for number, window in enumerate(windows):
-                context, target = make_disjoint_window(window)
-                prompt = tuple(token for token in context if token != self.backbone.ids.bos)
-                prompt = prompt[max(0, len(prompt) + len(target) - room) :]
-                question = f"{request.task_name}/{request.doc_id}/{request.idx}/{number}"
-                items.append(Item(prompt, tuple(target), question, words[at : at + len(target)]))
-                at += len(target)
-                owner.append(index)
+            windows = self.encoder.windows(request, self._by_word)
+            items += windows
+            owner += [index] * len(windows)
         totals = [0.0] * len(requests)
         for index, score in zip(owner, self._score(items, "scoring texts", disable_tqdm, whole=False), strict=True):
             totals[index] += score.logprob
@@ -214,55 +203,6 @@ class MaskedLM(LM):
             replace(score, logprob=score.logprob + float(logprob[item.prompt][len(item.target)]))
             for item, score in zip(items, scored, strict=True)
         ]
-
-    def _encode(self, requests: Sequence[Instance]) -> list[Item]:
-        pairs = []
-        for request in requests:
-            context, continuation = arguments_of(request)
-            stripped = context.rstrip(" ")
-            pairs.append((stripped, context[len(stripped) :] + continuation))
-        # one call for all texts, each once: a call per text costs more than the rest of the encoding
-        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        found = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        ids = dict(zip(texts, found, strict=True))
-        return [
-            self._item(request, ids[context], continuation, ids[continuation])
-            for request, (context, continuation) in zip(requests, pairs, strict=True)
-        ]
-
-    def _item(self, request: Instance, prompt: list[int], continuation: str, target: list[int]) -> Item:
-        if not continuation.strip() or not target:
-            raise ScoringError(f"{_where(request)}: the continuation to score is empty; give every choice a text.")
-        longest = self.backbone.layout.target_room(self.max_length)
-        if len(target) > longest:
-            raise ScoringError(
-                f"{_where(request)}: the continuation has {len(target)} tokens and the model holds {longest}; "
-                "shorten it or take a longer model."
-            )
-        room = self.max_length - self.backbone.layout.overhead - len(target)
-        self._refuse_masks(request, prompt + target)
-        question = "" if request.task_name is None else f"{request.task_name}/{request.doc_id}"
-        return Item(tuple(self._left_truncated(prompt, room)), tuple(target), question, self._words(continuation))
-
-    def _refuse_masks(self, request: Instance, tokens: Sequence[int]) -> None:
-        if self.backbone.ids.mask in tokens:
-            raise ScoringError(f"{_where(request)}: the text contains the mask token itself, so it cannot be scored.")
-
-    def _words(self, text: str) -> tuple[int, ...]:
-        """Word number of each token of a text, for the scorer that needs it."""
-        if self.settings.scorer != "pll_word_l2r" or not self.tokenizer.is_fast:
-            return ()
-        words = self.tokenizer(text, add_special_tokens=False).word_ids()
-        return tuple(-1 if word is None else word for word in words)
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _left_truncated(self, prompt: list[int], room: int) -> list[int]:
-        if len(prompt) <= room:
-            return prompt
-        self.tally.truncated += 1
-        return prompt[len(prompt) - room :]
 
     # -- generation -----------------------------------------------------------------------------------------------
 
@@ -324,7 +264,7 @@ class MaskedLM(LM):
             raise ScoringError(
                 f"max_gen_toks={settings.max_gen_toks} leaves no room for a prompt: the model holds {room} tokens."
             )
-        prompt = self._left_truncated(self._ids(context), room - settings.max_gen_toks)
+        prompt = self.encoder.prompt(context, room - settings.max_gen_toks)
         oracle = self._oracle_length(request) if settings.length == "oracle" else None
         self.tally.oracle_length = self.tally.oracle_length or oracle is not None
         self.tally.settings = asdict(settings)
@@ -332,14 +272,14 @@ class MaskedLM(LM):
 
     def reference_length(self, reference: str) -> int:
         """Tokens of a reference answer, as it would stand behind its prompt."""
-        return len(self._ids(" " + reference))
+        return len(self.encoder.ids(" " + reference))
 
     def _oracle_length(self, request: Instance) -> int:
         """Tokens of the reference, for oracle length only: the one place where an adapter reads an answer."""
         doc = request.doc or {}
         if not isinstance(doc.get("targets"), str):
             raise ValueError(
-                f"{_where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
+                f"{where(request)}: length=oracle needs documents with a `targets` text; use length=predicted or fixed."
             )
         return self.reference_length(doc["targets"])
 
@@ -371,31 +311,6 @@ class MaskedLM(LM):
         self.tally.forward_passes += written.forward_passes
         return written.tokens
 
-    # -- several processes ----------------------------------------------------------------------------------------
-
-    @property
-    def device(self) -> torch.device:
-        """Where requests are computed."""
-        return self._device
-
-    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor of every process, concatenated."""
-        gathered: Any = tensor if self.accelerator is None else self.accelerator.gather(tensor)
-        return gathered
-
-    def gather_object(self, obj, dst: int = 0):
-        """A list of every process's object on process `dst`, None elsewhere."""
-        if self.accelerator is None:
-            return [obj]
-        gathered = [None] * self.world_size if self.rank == dst else None
-        torch.distributed.gather_object(obj=obj, object_gather_list=gathered, dst=dst)
-        return gathered
-
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        if self.accelerator is not None:
-            self.accelerator.wait_for_everyone()
-
 
 class NarXlmr(MaskedLM):
     """`--model nar_xlmr`: Instruct-XMLR and other non-autoregressive masked LMs (mask-predict, 10 passes)."""
@@ -408,15 +323,6 @@ class _Job:
     until: tuple[str, ...]
     oracle: int | None
     name: str
-
-
-def arguments_of(request: Instance) -> Any:
-    """The request's arguments: (context, continuation), (text,) or (context, generation settings)."""
-    return request.args
-
-
-def _where(request: Instance) -> str:
-    return f"task {request.task_name}, document {request.doc_id}, choice {request.idx}"
 
 
 def _batch_size(value: int | str | None) -> int | None:
@@ -433,12 +339,3 @@ def _dtype(name: str) -> str:
     if str(name) not in names:
         raise BackboneError(unknown("dtype", str(name), list(names)))
     return names[str(name)]
-
-
-def _accelerator():
-    """accelerate's state when several processes were launched, else None."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return None
-    from accelerate import Accelerator
-
-    return Accelerator(cpu=not torch.cuda.is_available())

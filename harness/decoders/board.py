@@ -8,7 +8,12 @@ Shapes: B rows, T tokens, V vocabulary, M positions asked for; log-probabilities
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -22,6 +27,17 @@ from harness.rows import ScoringError, positions_at_once
 
 Rule = Literal["low_confidence", "entropy", "margin"]
 RULES: tuple[Rule, ...] = ("low_confidence", "entropy", "margin")
+_WATCHER: ContextVar[Callable[[list[int]], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextlib.contextmanager
+def watched(tell: Callable[[list[int]], None]) -> Iterator[None]:
+    """Whoever decodes a single row here with a decoder that takes no token back tells its final tokens, from the first."""
+    token = _WATCHER.set(tell)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 @dataclass(frozen=True)
@@ -34,25 +50,40 @@ class Guess:
 
 
 class Board:
-    """The state of one decoding; everything target starts hidden.
+    """The state of one decoding; everything target starts hidden. takes_back: whether `hide` may be called.
 
     Raises:
         ValueError: steps < 1.
     """
 
-    def __init__(self, backbone: MaskedBackbone, canvas: Canvas, steps: int, rng: Sampler | None = None):
+    def __init__(
+        self,
+        backbone: MaskedBackbone,
+        canvas: Canvas,
+        steps: int,
+        rng: Sampler | None = None,
+        takes_back: bool = False,
+    ):
         if steps < 1:
             raise ValueError(f"steps={steps}: a decoder needs at least 1 forward pass.")
         self.backbone, self.steps, self.rng = backbone, steps, rng or Sampler()
         self.canvas = masked_canvas(canvas, backbone.ids.mask)
-        self.target_BT, self.tokens_BT = canvas.target_BT, self.canvas.tokens_BT.clone()
+        self.target_BT, self.tokens_BT = canvas.target_BT, self.canvas.tokens_BT
         self.logprob_BT = torch.zeros(self.tokens_BT.shape, device=self.tokens_BT.device)
         self.length_B = canvas.target_BT.sum(1)
-        self.place_BT = canvas.target_BT.cumsum(1) - 1
         self.passes_B = torch.zeros_like(self.length_B)
         self.positions_at_once = positions_at_once(backbone)
-        self._endless_B = ~canvas.eos_BT.any(1)
         self.block_cache: BlockCache | None = None
+        self._watcher = None if takes_back or len(self.length_B) > 1 else _WATCHER.get()
+
+    @cached_property
+    def place_BT(self) -> torch.Tensor:
+        """Number of each target position in its answer, from 0 (-1 before it)."""
+        return self.target_BT.cumsum(1) - 1
+
+    @cached_property
+    def _endless_B(self) -> torch.Tensor:
+        return ~self.canvas.eos_BT.any(1)
 
     @property
     def hidden_BT(self) -> torch.Tensor:
@@ -76,18 +107,19 @@ class Board:
     def ask(self, at_BT: torch.Tensor, step: int, rule: Rule = "low_confidence") -> Guess:
         """One forward pass over the rows with true entries in at_BT; sampled tokens are drawn for this `step`."""
         asking_B = at_BT.any(1)
-        if not asking_B.any():
+        asking = asking_B.tolist()
+        if not any(asking):
             return Guess(torch.zeros_like(self.tokens_BT), *[torch.zeros_like(self.logprob_BT)] * 2)
         canvas, asked_BT = self.canvas.with_tokens(self.tokens_BT), at_BT
-        if not asking_B.all():
+        if not all(asking):
             canvas, asked_BT = canvas.select(asking_B), at_BT[asking_B]
         if self.block_cache is None:
             hidden_BTD = self.backbone.hidden(canvas)
         else:
             hidden_BTD = self.block_cache.hidden(canvas, asked_BT, asking_B)
-        uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
+        uniform_M = self.rng.numbers(at_BT, self.place_BT, step) if self.rng.temperature else None
         token_M, score_M, certainty_M = self._read(hidden_BTD, asked_BT, uniform_M, rule)
-        if not score_M.isfinite().all():
+        if not math.isfinite(score_M.sum(dtype=torch.float32).item()):
             raise ScoringError(
                 "the network gave NaN or infinite logits while decoding: its weights or its dtype are broken."
             )
@@ -123,6 +155,9 @@ class Board:
         """Accept a guess at some positions."""
         self.tokens_BT = torch.where(where_BT, guess.token_BT, self.tokens_BT)
         self.logprob_BT = torch.where(where_BT, guess.score_BT, self.logprob_BT)
+        if self._watcher is not None:
+            settled_T = self.target_BT[0] & (self.hidden_BT[0].cumsum(0) == 0)
+            self._watcher(self.tokens_BT[0][settled_T].tolist())
 
     def hide(self, where_BT: torch.Tensor) -> None:
         """Take tokens back; the log-probability they were accepted with stays known."""

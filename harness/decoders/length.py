@@ -7,6 +7,7 @@ hidden tokens without a closing eos: the answer ends at the first eos that the n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import get_args
 
@@ -42,18 +43,14 @@ def length_logprobs(backbone: MaskedBackbone, prompts: Sequence[Sequence[int]]) 
     return np.pad(known, ((0, 0), (0, max(0, backbone.max_length + 1 - known.shape[1]))), mode="edge")
 
 
-def predicted_lengths(logits_BC: torch.Tensor, beam: int, limits: Sequence[int]) -> list[dict[int, float]]:
+def predicted_lengths(logits_BC: torch.Tensor, beam: int, limit: int) -> list[dict[int, float]]:
     """The `beam` most probable answer lengths (tokens, ≥ 1, ≤ limit) of each row of a length head's logits, best first,
     each with its log-probability in nats.
     """
-    if not torch.isfinite(logits_BC).all():
+    if not math.isfinite(logits_BC.sum(dtype=torch.float32).item()):
         raise ScoringError("the length head gave NaN or infinite logits: its weights are broken.")
-    lengths, logprobs = top_lengths(logits_BC, beam, torch.tensor(list(limits), device=logits_BC.device))
-    kept = [
-        {n: p for n, p in zip(row, ps, strict=True) if p > -torch.inf}
-        for row, ps in zip(lengths.tolist(), logprobs.tolist(), strict=True)
-    ]
-    return [row or {1: 0.0} for row in kept]
+    lengths, logprobs = top_lengths(logits_BC, beam, limit)
+    return [dict(zip(*row, strict=True)) for row in zip(lengths.tolist(), logprobs.tolist(), strict=True)]
 
 
 def beam_scores(rule: str, logprob_sum_B: torch.Tensor, length_B: torch.Tensor, prior_B: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ def mask_predict(
 
     A row whose count of positions to hide is 0 is finished and leaves the batch.
     """
-    board = Board(backbone, canvas, steps, rng)
+    board = Board(backbone, canvas, steps, rng, takes_back=True)
     for step in range(1, steps + 1):
         hidden_BT = board.hidden_BT
         if not hidden_BT.any():

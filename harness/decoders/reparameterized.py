@@ -38,7 +38,7 @@ def reparameterized(
     canvas that did not change since the last pass (its guess is used again, drawn tokens included), and one over a
     filled row of which nothing may become noise any more.
     """
-    board = Board(backbone, canvas, steps, rng)
+    board = Board(backbone, canvas, steps, rng, takes_back=True)
     target_BT, changed_B = board.target_BT, board.length_B > 0
     guess = board.ask(torch.zeros_like(target_BT), 0)
     for step in range(1, steps + 1):

@@ -10,6 +10,8 @@ instructions in their order, controls for length (its difficulties belong to the
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.judges import trust
+from harness.judges.again import DRAW, both_orders, consistency_of, preferred, sample_of
 from harness.judges.alpaca_package import (
     annotator_class,
     completion_of,
@@ -32,13 +35,18 @@ from harness.judges.asking import Counts, Judged, counts, verdicts
 from harness.judges.client import JudgeClient
 from harness.judges.endpoint import Ask, JudgeError
 from harness.judges.files import json_rows
-from harness.mirror import DataError
+from harness.mirror import DataError, lines_of
 from harness.records import digest_of, write_atomically
 from harness.suites import ConfigError
 
 LONGEST_ANSWER = 2048
 MISSING_AT_MOST = 0.01
 PUBLISHED_SET = "d02007bfbcc8fcf6"  # digest of the 805 instructions in their order, see `instructions_digest`
+
+DIFFICULTY_COLUMNS = ("index", "model", "preference", "std_delta_len", "instruction_difficulty", "not_gamed_baseline")
+WHERE_DIFFICULTY = (
+    "length control needs df_gamed.csv of the hub's data set tatsu-lab/alpaca_eval (it is not in the package)"
+)
 
 
 def instructions_digest(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -65,8 +73,6 @@ def write_model_outputs(
     reference: Sequence[dict[str, Any]], contestant: Contestant, out: Path, *, longest: int = LONGEST_ANSWER
 ) -> list[dict[str, Any]]:
     """A model's greedy answers to the reference's instructions, in AlpacaEval's format, kept in model_outputs/<name>.json."""
-    import json
-
     writer = AnswerWriter(contestant, out / "answers.sqlite")
     dialogues = [[{"role": "user", "content": row["instruction"]}] for row in reference]
     texts = writer.answers(dialogues, [Writing(longest)] * len(dialogues))
@@ -95,26 +101,25 @@ def judge_outputs(
     version: int = 1,
     difficulty: Path | None = None,
     missing_at_most: float = MISSING_AT_MOST,
+    repeat: int = 0,
+    swap: int = 0,
 ) -> dict[str, Any]:
     """Judge one model against the reference; AlpacaEval writes its leaderboard and annotations below `out`.
 
-    difficulty: the package's `df_gamed.csv`, for length control; missing_at_most: share of instructions without verdict.
+    difficulty: the package's `df_gamed.csv`, for length control; missing_at_most: share of instructions without verdict;
+    repeat, swap: pairs that are asked once more, in the same order and in the other one: what sways the judge.
 
     Raises:
         DataError: an instruction without an output.
         ConfigError: length control where it is not defined.
         JudgeError: see the client; or too many unread verdicts.
     """  # fmt: skip
-    _check_whole(outputs, reference, name, missing_at_most)
-    if difficulty is not None and (version != 2 or instructions_digest(reference) != PUBLISHED_SET):
-        raise ConfigError(
-            "--difficulty: length control is defined for --version 2 on the 805 published instructions in their order only; "
-            "leave it out to get the plain win rate."
-        )
+    check_whole(outputs, reference, name, missing_at_most)
+    check_difficulty(difficulty, version, reference)
     import pandas as pd
 
     config = write_config(client.model, version, out)
-    completions = Completions(client, version, missing_at_most)
+    completions = Completions(client, version, missing_at_most, repeat)
     board, folder = out / "leaderboard.csv", out / "results" / name
     metric = "get_winrate" if difficulty is None else "get_length_controlled_winrate"
     with quiet(), difficulties(difficulty):
@@ -129,13 +134,55 @@ def judge_outputs(
             fn_completions=completions,
         )  # fmt: skip
     shutil.copyfile(folder / "leaderboard.csv", board)
-    return summary_of(folder, name, completions.counts)
+    return {
+        **summary_of(folder, name, completions.counts),
+        "consistency": trust.plain(completions.consistency),
+        "position": trust.plain(_position(folder, client, version, swap)),
+    }
 
 
-def _check_whole(
+def _position(folder: Path, client: JudgeClient, version: int, swap: int) -> dict[str, trust.Estimate | None]:
+    """Of `swap` judged pairs asked in both orders, the share whose winner changes (one order is in the store already)."""
+    annotations = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    judged = [one for one in annotations if one["preference"] is not None and one["output_1"] != one["output_2"]]
+    games, _ = both_orders(client, sample_of(judged, swap), version)
+    return trust.position(games)
+
+
+def check_difficulty(difficulty: Path | None, version: int, reference: Sequence[Mapping[str, Any]]) -> None:
+    """Whether length control is defined for this run, and the file is the package's `df_gamed.csv`.
+
+    Raises:
+        ConfigError: another version, other instructions, or another order of them.
+        DataError: no such file, or of another form.
+    """
+    if difficulty is None:
+        return
+    if version != 2 or not length_control_defined(reference):
+        raise ConfigError(
+            "--difficulty: length control is defined for --version 2 on the 805 published instructions in their order only; "
+            "leave it out to get the plain win rate."
+        )
+    if not difficulty.is_file():
+        raise DataError(f"--difficulty: {difficulty} is not a file; {WHERE_DIFFICULTY}.")
+    try:
+        header = next(iter(csv.reader(lines_of(difficulty))), [])
+    except csv.Error as error:
+        raise DataError(f"--difficulty: {difficulty} is no CSV file ({error}); {WHERE_DIFFICULTY}.") from error
+    missing = [name for name in DIFFICULTY_COLUMNS if name not in header]
+    if missing:
+        raise DataError(f"--difficulty: {difficulty} has no column '{missing[0]}'; {WHERE_DIFFICULTY}.")
+
+
+def length_control_defined(reference: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether these are the 805 published instructions in their order: the difficulties belong to their rows."""
+    return instructions_digest(reference) == PUBLISHED_SET
+
+
+def check_whole(
     outputs: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], name: str, missing_at_most: float
 ) -> None:
-    """The package drops rows of an inner join without a word."""
+    """DataError where too many instructions have no output: the package drops rows of an inner join without a word."""
     answered = {row["instruction"] for row in outputs}
     missing = [row["instruction"] for row in reference if row["instruction"] not in answered]
     if len(missing) > missing_at_most * len(reference):
@@ -148,9 +195,10 @@ def _check_whole(
 class Completions:
     """alpaca_eval's `fn_completions`: messages of a chunk in, texts and log-probabilities out, through the client."""
 
-    def __init__(self, client: JudgeClient, version: int, missing_at_most: float):
-        self.client, self.version, self.missing_at_most = client, version, missing_at_most
+    def __init__(self, client: JudgeClient, version: int, missing_at_most: float, repeat: int = 0):
+        self.client, self.version, self.missing_at_most, self.repeat = client, version, missing_at_most, repeat
         self.counts: Counts | None = None
+        self.consistency: dict[str, trust.Estimate | None] = {}
 
     def __call__(
         self, prompts: Sequence[str], max_tokens: int, temperature: float, top_logprobs: int = 0
@@ -161,13 +209,15 @@ class Completions:
             JudgeError: too many verdicts cannot be read.
         """
         asks = [Ask(messages_of(prompt), max_tokens, temperature, logprobs=top_logprobs) for prompt in prompts]
-        judged = verdicts(self.client, asks, [reader_of(self.version)] * len(asks), "AlpacaEval")
+        readers = [reader_of(self.version)] * len(asks)
+        judged = verdicts(self.client, asks, readers, "AlpacaEval")
         self.counts = counts(judged)
         if not self.counts.scored or self.counts.unscored > self.missing_at_most * len(asks):
             raise JudgeError(
                 f"{self.counts.unscored} of {len(asks)} verdicts of {self.client.model} cannot be read (at most "
                 f"{self.missing_at_most:.0%} may be missing): {_why(judged, self.version)}"
             )
+        self.consistency = consistency_of(self.client, asks, readers, judged, self.repeat, preferred)
         return {
             "completions": [one.reply.text or " " for one in judged],
             "completions_all": [completion_of(one.reply) for one in judged],
@@ -186,8 +236,6 @@ def _why(judged: Sequence[Judged], version: int) -> str:
 
 def summary_of(folder: Path, name: str, counted: Counts | None) -> dict[str, Any]:
     """The package's leaderboard row of a model, what was not read, an interval, and wins against length."""
-    import json
-
     import pandas as pd
 
     board = pd.read_csv(folder / "leaderboard.csv", index_col=0)
@@ -196,9 +244,9 @@ def summary_of(folder: Path, name: str, counted: Counts | None) -> dict[str, Any
     read = [one for one in annotations if one["preference"] is not None]
     wins = trust.mean_of([100 * (one["preference"] - 1) for one in read])
     outcomes = [
-        ("model_1" if one["preference"] > 1.5 else "model_2", len(one["output_2"]), len(one["output_1"]))
+        ("model_1" if one["preference"] > DRAW else "model_2", len(one["output_2"]), len(one["output_1"]))
         for one in read
-        if one["preference"] != 1.5
+        if one["preference"] != DRAW
     ]
     length = trust.length_of_winners(outcomes)
     return {

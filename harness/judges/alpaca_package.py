@@ -25,7 +25,6 @@ from harness.judges.endpoint import Reply
 from harness.judges.files import file_name
 from harness.judges.replaced import replaced
 from harness.judges.rubrics import fill
-from harness.mirror import DataError
 from harness.records import write_atomically
 from harness.suites import ConfigError
 
@@ -130,8 +129,6 @@ def difficulties(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    if not path.is_file():
-        raise DataError(f"--difficulty: {path} is not a file.")
     with replaced(package("metrics.glm_winrate"), hf_hub_download=lambda **_: str(path)):
         yield
 

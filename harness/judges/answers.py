@@ -18,7 +18,7 @@ from typing import Any
 from harness.progress import bar
 from harness.store import Store
 
-PROTOCOL = 1  # raise it when dialogues are rendered in another way
+PROTOCOL = 2  # raise it when dialogues are rendered, or answers bounded, in another way
 AT_ONCE = 64
 Dialogue = list[dict[str, str]]  # {"role": user | assistant, "content": text}
 
@@ -106,6 +106,8 @@ def _request(model: Any, dialogue: Dialogue, writing: Writing) -> Any:
         settings |= {"temperature": writing.temperature, "top_p": writing.top_p}
     if hasattr(model, "decode_tokens"):
         settings["seed"] = writing.seed
+    if getattr(model, "backend", None) == "seq2seq":  # HFLM would add the prompt's length to the answer's
+        settings["max_length"] = longest + 1  # the decoder's first token is none of the answer
     name = hashlib.sha256(context.encode()).hexdigest()[:16]
     return Instance("generate_until", {}, (context, settings), 0, metadata=("judged", name, 1))  # type: ignore[arg-type]
 

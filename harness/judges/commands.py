@@ -1,25 +1,29 @@
-"""What `python -m harness judge …` does: contestants of a suite, files of a benchmark, a client, a summary."""
+"""What `python -m harness judge …` does: contestants, files of a benchmark, a client, a summary."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import fcntl
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.judges.answers import Contestant
 from harness.judges.client import JudgeClient
-from harness.judges.contestants import contestants_of
+from harness.judges.contestants import check_names, contestants_named, contestants_of
 from harness.judges.endpoint import endpoint_of
 from harness.judges.files import file_name, file_of, json_lines, json_rows
 from harness.judges.spending import Ledger, Price
 from harness.records import write_atomically
 from harness.runs import check_writable
-from harness.suites import ConfigError, Suite, load_suite
+from harness.suites import ConfigError, load_suite
 
 REPLIES = "replies.sqlite"
+ESTIMATE = {"value", "low", "high", "n"}  # keys of `trust.Estimate` as plain data
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,8 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
         "trust": _trust,
         "scripted": _scripted,
     }
-    name = load_suite(arguments.suite).name if getattr(arguments, "suite", None) else "trust"
-    out = arguments.results / name / "judge" if name != "trust" else arguments.results / "judge"
+    suite = getattr(arguments, "suite", None)
+    out = (arguments.results / load_suite(suite).name if suite else arguments.results) / "judge"
     check_writable(out)
     with locked(out):
         commands[arguments.bench](arguments, out)
@@ -65,11 +69,32 @@ def _client(arguments: argparse.Namespace, out: Path) -> JudgeClient:
     return JudgeClient(arguments.judge, endpoint, out / REPLIES, ledger=ledger, offline=arguments.offline)
 
 
-def _contestants(arguments: argparse.Namespace, suite: Suite) -> list[Any]:
-    seeds = [int(seed) for seed in arguments.seeds.split(",") if seed]
-    return contestants_of(
-        suite, arguments.results, [s for s in arguments.systems.split(",") if s], seeds, arguments.device
-    )
+def _contestants(arguments: argparse.Namespace, others: list[str]) -> list[Contestant]:
+    """The models that write answers here; `others`: names of those whose answers are there already.
+
+    Raises:
+        ConfigError: nobody to judge, or two of one name.
+    """
+    everyone = contestants_named(arguments.models, arguments.device)
+    if arguments.suite:
+        seeds = [int(seed) for seed in _list(arguments.seeds)]
+        suite = load_suite(arguments.suite)
+        everyone = [
+            *contestants_of(suite, arguments.results, _list(arguments.systems), seeds, arguments.device),
+            *everyone,
+        ]
+    elif arguments.systems or arguments.seeds:
+        raise ConfigError("--systems and --seeds choose from a suite: name it with --suite.")
+    if not everyone and not others:
+        raise ConfigError(
+            "nobody to judge: name a --suite, a --model with its --model_args, or answers of other tools (see --help)."
+        )
+    check_names([*(one.name for one in everyone), *others])
+    return everyone
+
+
+def _list(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 def _mt_bench(arguments: argparse.Namespace, out: Path) -> None:
@@ -81,16 +106,15 @@ def _mt_bench(arguments: argparse.Namespace, out: Path) -> None:
         file_of("mt_bench_references", None, downloads) if arguments.questions is None else None
     )
     bench = mt_bench.load_bench(questions, file_of("mt_bench_prompts", arguments.prompts, downloads), references)
-    if arguments.answers is not None:
-        names = sorted(path.stem for path in arguments.answers.glob("*.jsonl"))
-    else:
-        everyone = _contestants(arguments, load_suite(arguments.suite))
-        names = [one.name for one in everyone]
-        longest = arguments.max_tokens or mt_bench.LONGEST_ANSWER
-        mt_bench.write_model_answers(bench, everyone, folder, longest=longest, greedy=arguments.greedy)
+    given = mt_bench.answer_files(arguments.answers)
+    everyone = _contestants(arguments, list(given))
+    longest = arguments.max_tokens or mt_bench.LONGEST_ANSWER
+    mt_bench.check_answers(bench, given)  # before anything is written or paid
+    mt_bench.write_model_answers(bench, everyone, folder, longest=longest, greedy=arguments.greedy)
     summary = mt_bench.judge_answers(
-        bench, names, client, folder, mode=arguments.mode, baseline=arguments.baseline, answers=arguments.answers
-    )
+        bench, [*(one.name for one in everyone), *given], client, folder, mode=arguments.mode,
+        baseline=arguments.baseline, given=given, repeat=arguments.repeat,
+    )  # fmt: skip
     _finish(folder / f"summary_{file_name(client.model)}_{arguments.mode}.json", summary, client)
 
 
@@ -101,14 +125,20 @@ def _alpaca_eval(arguments: argparse.Namespace, out: Path) -> None:
     reference = alpaca_eval.load_outputs(
         file_of("alpaca_eval_reference", arguments.reference, arguments.results / "downloads")
     )
+    alpaca_eval.check_difficulty(arguments.difficulty, arguments.version, reference)
+    outputs = {file_name(path.stem): alpaca_eval.load_outputs(path) for path in arguments.answers}
+    check_names([file_name(path.stem) for path in arguments.answers])
+    for name, rows in outputs.items():
+        alpaca_eval.check_whole(rows, reference, name, arguments.missing_at_most)
+    longest = arguments.max_tokens or alpaca_eval.LONGEST_ANSWER
+    for one in _contestants(arguments, list(outputs)):
+        outputs[one.name] = alpaca_eval.write_model_outputs(reference, one, folder, longest=longest)
     summary: dict[str, Any] = {"judge": client.model, "version": arguments.version, "models": {}}
-    for one in _contestants(arguments, load_suite(arguments.suite)):
-        outputs = alpaca_eval.write_model_outputs(
-            reference, one, folder, longest=arguments.max_tokens or alpaca_eval.LONGEST_ANSWER
-        )
-        summary["models"][one.name] = alpaca_eval.judge_outputs(
-            outputs, reference, one.name, client, folder / f"{file_name(client.model)}_v{arguments.version}",
+    for name, rows in outputs.items():
+        summary["models"][name] = alpaca_eval.judge_outputs(
+            rows, reference, name, client, folder / f"{file_name(client.model)}_v{arguments.version}",
             version=arguments.version, difficulty=arguments.difficulty, missing_at_most=arguments.missing_at_most,
+            repeat=arguments.repeat, swap=arguments.swap,
         )  # fmt: skip
     _finish(folder / f"summary_{file_name(client.model)}_v{arguments.version}.json", summary, client)
 
@@ -118,14 +148,20 @@ def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
     from harness.suites import unknown
 
     client, folder, summary = _client(arguments, out), out / "z_bench", {}
-    everyone = _contestants(arguments, load_suite(arguments.suite))
-    for name in [name for name in arguments.sets.split(",") if name]:
+    columns = _list(arguments.columns)
+    everyone = _contestants(arguments, columns)
+    sheets = []
+    for name in _list(arguments.sets):
         if name not in z_bench.SETS:
             raise ConfigError(unknown("set of Z-Bench", name, list(z_bench.SETS)))
         path = file_of(f"z_bench_{name}", getattr(arguments, name), arguments.results / "downloads")
-        sheet = z_bench.load_sheet(name, path)
-        answers = z_bench.write_sheet(sheet, everyone, folder, longest=arguments.max_tokens or z_bench.LONGEST_ANSWER)
-        summary[name] = z_bench.judge_sheet(sheet, answers, client, folder, arguments.language)
+        sheets.append(z_bench.load_sheet(name, path, columns))
+    for sheet in sheets:
+        given = {name: [row[name] for row in sheet.rows] for name in columns}
+        written = z_bench.write_sheet(sheet, everyone, folder, longest=arguments.max_tokens or z_bench.LONGEST_ANSWER)
+        summary[sheet.name] = z_bench.judge_sheet(
+            sheet, {**given, **written}, client, folder, arguments.language, arguments.repeat
+        )
     _finish(folder / f"summary_{file_name(client.model)}_{arguments.language}.json", summary, client)
 
 
@@ -165,15 +201,35 @@ def _scripted(arguments: argparse.Namespace, out: Path) -> None:
 def _finish(path: Path, summary: dict[str, Any], client: JudgeClient) -> None:
     """Write a summary and print it, with what this command asked and spent (which the file leaves out: it replays)."""
     write_atomically(path, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    write_atomically(path.with_suffix(".csv"), csv_of_summary(summary))
     print("\n".join(lines_of_summary(summary)))
     spent = f", ${client.ledger.spent:.4f}" if client.ledger.price else ""
     print(f"{client.asked} asked ({client.ledger.calls} calls), {client.stored} from the store{spent}; summary: {path}")
 
 
+def csv_of_summary(summary: dict[str, Any]) -> str:
+    """A summary's estimates, one a line: where it stands in the summary, value, 95 % interval, number of items."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("figure", "value", "low", "high", "n"))
+    writer.writerows(_estimates(summary))
+    return text.getvalue()
+
+
+def _estimates(value: Any, name: str = "") -> Iterator[tuple[Any, ...]]:
+    if not isinstance(value, dict):
+        return
+    if set(value) == ESTIMATE:
+        yield (name, value["value"], value["low"], value["high"], value["n"])
+        return
+    for key, one in value.items():
+        yield from _estimates(one, f"{name}/{key}" if name else str(key))
+
+
 def lines_of_summary(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
     """A summary as an outline: estimates in one line each."""
     indent = "  " * (depth - 1)
-    if isinstance(value, dict) and set(value) == {"value", "low", "high", "n"}:
+    if isinstance(value, dict) and set(value) == ESTIMATE:
         span = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
         yield f"{indent}{name}: {value['value']:.2f}{span}, n = {value['n']}"
     elif isinstance(value, dict) and all(not isinstance(one, dict) for one in value.values()) and name:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.judges import fastchat
+from harness.judges import fastchat, trust
+from harness.judges.again import consistency_of
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Judged, counts, verdicts
 from harness.judges.client import JudgeClient
@@ -119,30 +120,66 @@ def _save_answers(bench: Bench, name: str, turns: Sequence[list[str]], path: Pat
         write_json_lines(path, rows)
 
 
-def load_answers(bench: Bench, folder: Path, names: Sequence[str]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Answers of `names` in fschat's form.
+def answer_files(places: Sequence[Path]) -> dict[str, Path]:
+    """Answer files of other tools by their models' names (fschat: the file's name); a folder stands for all in it.
 
     Raises:
-        DataError: no such file, or a question (or its second turn) without an answer.
+        DataError: nothing there, or two files of one name.
     """
-    for path in folder.glob("*.jsonl"):
-        json_lines(path, ("question_id", "choices"))
-    answers = fastchat.common().load_model_answers(str(folder))
-    for name in names:
-        if name not in answers:
-            raise DataError(unknown("answer file", name, sorted(answers)) + f" (in {folder})")
+    found: dict[str, Path] = {}
+    for place in places:
+        files = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
+        if not files or not files[0].is_file():
+            raise DataError(f"--answers: {place} is neither a file nor a folder with .jsonl files.")
+        for path in files:
+            if found.setdefault(path.stem, path) != path:
+                raise DataError(f"--answers: {path} and {found[path.stem]} have one name: rename one of them.")
+    return found
+
+
+def check_answers(bench: Bench, files: Mapping[str, Path]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Answers in fschat's form, by name and question.
+
+    Raises:
+        DataError: not in that form, or a question (or its second turn) without an answer.
+    """
+    answers = {}
+    for name, path in files.items():
+        rows = json_lines(path, ("question_id", "choices"))
+        answers[name] = {row["question_id"]: row for row in rows}  # as fschat has it, the last of a question counts
         missing = [q["question_id"] for q in bench.questions if not _whole(q, answers[name].get(q["question_id"]))]
         if missing:
             raise DataError(
-                f"{folder / name}.jsonl answers {len(bench.questions) - len(missing)} of {len(bench.questions)} questions in full "
+                f"{path} answers {len(bench.questions) - len(missing)} of {len(bench.questions)} questions in full "
                 f"(first without: {missing[0]}): write the missing answers, or name a question file of those that are there."
             )
-    return {name: answers[name] for name in names}
+    return answers
+
+
+def load_answers(
+    bench: Bench, folder: Path, names: Sequence[str], given: Mapping[str, Path] | None = None
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Answers of `names`: from the files `given` for them, else from `folder`.
+
+    Raises:
+        DataError: no such file, or see `check_answers`.
+    """
+    files = {path.stem: path for path in folder.glob("*.jsonl")} | dict(given or {})
+    for name in names:
+        if name not in files:
+            raise DataError(unknown("answer file", name, sorted(files)) + f" (in {folder})")
+    return check_answers(bench, {name: files[name] for name in names})
 
 
 def _whole(question: dict[str, Any], answer: dict[str, Any] | None) -> bool:
-    turns = answer["choices"][0].get("turns", []) if answer and answer["choices"] else []
-    return len(turns) >= len(question["turns"]) and all(isinstance(turn, str) for turn in turns)
+    choices = answer["choices"] if answer else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    turns = first.get("turns") if isinstance(first, dict) else None
+    return (
+        isinstance(turns, list)
+        and len(turns) >= len(question["turns"])
+        and all(isinstance(turn, str) for turn in turns)
+    )
 
 
 def judge_answers(
@@ -153,11 +190,13 @@ def judge_answers(
     *,
     mode: str = "single",
     baseline: str | None = None,
-    answers: Path | None = None,
+    given: Mapping[str, Path] | None = None,
+    repeat: int = 0,
 ) -> dict[str, Any]:
     """Judge the answers of `names`, write fschat's judgment file, and return a summary of it.
 
-    answers: folder of answer files (default: out/model_answer).
+    given: answer files of other tools, by name; all others lie in out/model_answer. repeat: questions that are asked once
+    more, for the judge's consistency.
 
     Raises:
         ConfigError, DataError: wrong mode or baseline, missing prompts or answers.
@@ -174,9 +213,9 @@ def judge_answers(
     missing = [name for name in PROMPTS[kind] if name not in bench.prompts]
     if missing:
         raise DataError(f"the judge prompts lack '{missing[0]}' (needed: {', '.join(PROMPTS[kind])}).")
-    said = load_answers(bench, answers or out / "model_answer", players)
+    said = load_answers(bench, out / "model_answer", players, given)
     matches = _matches(bench, said, list(names), client.model, mode, baseline)
-    judged = _judge(matches, client, kind)
+    judged, consistency = _judge(matches, client, kind, repeat)
     path = out / "model_judgment" / f"{file_name(client.model)}_{'single' if kind == 'single' else 'pair'}.jsonl"
     fresh = _rows(matches, judged, kind)
     _merge(path, fresh)
@@ -184,7 +223,7 @@ def judge_answers(
     flat = [one for group in judged for one in group]
     return {
         "mode": mode, "judge": client.model, "file": str(path.name), "calls": counts(flat).as_dict(),
-        **summarise(bench, fresh, said),
+        "consistency": trust.plain(consistency), **summarise(bench, fresh, said),
     }  # fmt: skip
 
 
@@ -209,11 +248,17 @@ def _matches(
     return matches
 
 
-def _judge(matches: Sequence[Any], client: JudgeClient, kind: str) -> list[list[Judged]]:
+def _judge(
+    matches: Sequence[Any], client: JudgeClient, kind: str, repeat: int
+) -> tuple[list[list[Judged]], dict[str, trust.Estimate | None]]:
+    """What was judged, by match, and the judge's consistency over `repeat` of the questions."""
     asked = fastchat.questions_asked(matches)
     readers = [_reader(match, kind) for match, asks in zip(matches, asked, strict=True) for _ in asks]
-    judged = iter(verdicts(client, [ask for asks in asked for ask in asks], readers, "MT-Bench"))
-    return [[next(judged) for _ in asks] for asks in asked]
+    flat = [ask for asks in asked for ask in asks]
+    judged = verdicts(client, flat, readers, "MT-Bench")
+    consistency = consistency_of(client, flat, readers, judged, repeat)
+    each = iter(judged)
+    return [[next(each) for _ in asks] for asks in asked], consistency
 
 
 def _reader(match: Any, kind: str) -> Callable[[Reply], Any]:

@@ -7,8 +7,9 @@ rank correlations, percentile bootstrap (seeded, 2,000 resamples) for Cohen's ka
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,11 @@ class Estimate:
     def __str__(self) -> str:
         span = "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
         return f"{self.value:.2f}{span} (n = {self.n})"
+
+
+def plain(estimates: Mapping[str, Estimate | None]) -> dict[str, dict[str, Any] | None]:
+    """Named estimates as plain data."""
+    return {name: estimate.as_dict() if estimate else None for name, estimate in estimates.items()}
 
 
 def mean_of(values: Sequence[float]) -> Estimate | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.formats import csv_rows
 from harness.judges import trust
+from harness.judges.again import consistency_of
 from harness.judges.answers import AnswerWriter, Contestant, Writing
 from harness.judges.asking import Judged, counts, verdicts
 from harness.judges.client import JudgeClient
@@ -42,15 +43,17 @@ class Sheet:
     rows: tuple[Mapping[str, str], ...]
 
 
-def load_sheet(name: str, path: Path) -> Sheet:
+def load_sheet(name: str, path: Path, answers: Sequence[str] = ()) -> Sheet:
     """A set in Z-Bench's form: UTF-8 (with or without a mark), commas, cells of several lines.
+
+    answers: columns that it must have beside its own: answers of other tools.
 
     Raises:
         DataError: another encoding, a missing column, or a row of another width.
     """
     table = [row for _, row in csv_rows(lines_of(path), path)]
     header = tuple(table[0]) if table else ()
-    for column in (PROMPT, REFERENCE, KIND):
+    for column in (PROMPT, REFERENCE, KIND, *answers):
         if header.count(column) != 1:
             raise DataError(f"{path}: expected one column '{column}', got the columns {', '.join(header) or 'none'}.")
     for number, row in enumerate(table[1:], start=2):
@@ -82,14 +85,24 @@ def write_sheet(
 
 
 def judge_sheet(
-    sheet: Sheet, answers: Mapping[str, Sequence[str]], client: JudgeClient, out: Path, language: str = "zh"
+    sheet: Sheet,
+    answers: Mapping[str, Sequence[str]],
+    client: JudgeClient,
+    out: Path,
+    language: str = "zh",
+    repeat: int = 0,
 ) -> dict[str, Any]:
-    """Grade the answers of one set; writes chinese_eval_<set>_scores.csv and returns a summary per model."""
+    """Grade the answers of one set; writes chinese_eval_<set>_scores.csv and returns a summary per model.
+
+    repeat: grades that are asked for once more, for the judge's consistency.
+    """
     rubric = Z_BENCH[language]
     asked = [(name, number) for name in answers for number in range(len(sheet.rows))]
     asks = [ask_of(rubric, sheet.rows[number], answers[name][number]) for name, number in asked]
     readers = [reader_of(rubric, answers[name][number]) for name, number in asked]
-    judged = dict(zip(asked, verdicts(client, asks, readers, f"Z-Bench {sheet.name}"), strict=True))
+    every = verdicts(client, asks, readers, f"Z-Bench {sheet.name}")
+    judged = dict(zip(asked, every, strict=True))
+    consistency = consistency_of(client, asks, readers, every, repeat)
     header = ["编号", KIND, *(f"{name} 评分" for name in answers), "reference", "judge", "rubric"]
     rows = [
         [number + 1, row[KIND], *(_cell(judged[name, number]) for name in answers), "yes" if row[REFERENCE].strip() else "no",
@@ -108,7 +121,10 @@ def judge_sheet(
             "right": _plain(trust.share_of(sum(grade >= RIGHT_FROM for grade in grades), len(grades))),
             "length": _plain(trust.length_of_ratings(grades, [length for _, length in graded])),
         }
-    return {"set": sheet.name, "judge": client.model, "rubric": rubric.label, "models": summary}
+    return {
+        "set": sheet.name, "judge": client.model, "rubric": rubric.label, "consistency": trust.plain(consistency),
+        "models": summary,
+    }  # fmt: skip
 
 
 def ask_of(rubric: Rubric, row: Mapping[str, str], answer: str) -> Ask:
