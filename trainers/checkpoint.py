@@ -186,7 +186,7 @@ class _Run:
 
     def _train_length(self) -> list[dict]:
         spec, backbone, recipe = self.recipe.length, self.built.backbone, self.recipe
-        assert spec is not None and backbone is not None and backbone.length_head is not None
+        assert spec is not None and backbone is not None
         weights = whole_weights(backbone.model, everywhere=True)
         if weights is not None:  # the main stage's shards are put together by its own forward only
             whole = unsharded(backbone.model, weights).to(backbone.device)
@@ -195,7 +195,9 @@ class _Run:
         objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
         backbone.model.eval()  # frozen means without dropout, too
-        module = ObjectiveModule(backbone, objective, backbone.length_head)
+        head = backbone.length_head
+        assert head is not None
+        module = ObjectiveModule(backbone, objective, head)
         plan = BatchPlan(
             [len(e.prompt) for e in self.examples],
             spec.batch_size,
