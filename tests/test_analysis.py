@@ -5,6 +5,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_methods_ratios_and_pairs():
     sizes = {given(f"rows_{n}", "im").key("seed", "records", "share", "limit") for n in (500, 2000, 8000)}
     ratios = {given(f"ratio_{n}", "im").key("seed", "nearest_ratio") for n in (1, 2, 4, 8)}
     assert len(sizes) == len(ratios) == 1 and sizes != ratios
-    released = im.recipe.model_dump() | {
+    released: dict[str, Any] = im.recipe.model_dump() | {
         "objective": {"name": "causal", "settings": {"instruction_loss": True, "template_loss": True, "kl_weight": 0.1}}
     }
     assert Subject(Path("x"), Recipe(**released), []).method == "im_released+kl"

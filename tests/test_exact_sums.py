@@ -1,11 +1,13 @@
 """A step cut in pieces, on one process or several, has the gradient of the whole step; packed rows that of loose ones."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from harness.backbones import MaskedBackbone
@@ -300,3 +302,51 @@ def test_a_sharded_network_has_the_gradient_the_state_and_the_weights_of_a_whole
     assert found.keys() == whole.state_dict().keys() and whole_weights(whole) is None
     for name, tensor in whole.state_dict().items():
         assert torch.allclose(found[name], tensor, rtol=0, atol=1e-5), name
+
+
+def test_fsdp2_trains_the_weights_of_one_process(checkpoints, tmp_path):
+    # accelerate shards on accelerators only: here it is told that its two processes on one processor have some
+    from accelerate.state import DistributedType, PartialState
+
+    from trainers.trainer import ObjectiveTrainer
+
+    names = ["decoder_neftune", "decoder_it", "mt0", "instruct_xmlr", "diffusionllm"]
+    root, found = checkpoints["mt0"].parent, tmp_path / "sharded.json"
+
+    def train(rank: int) -> None:
+        join_processes(rank, 2, port)
+        fsdp = yaml.safe_load(Path("trainers/launch/fsdp2.yaml").read_text())["fsdp_config"]
+        os.environ.update({name.upper(): str(value) for name, value in fsdp.items()}, ACCELERATE_USE_FSDP="true")
+        plain, step, sharded = PartialState.__init__, ObjectiveTrainer.training_step, {}
+
+        def believe(self, *arguments, **settings) -> None:
+            plain(self, *arguments, **settings)
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+        def seen(self, model, *arguments, **settings):
+            units = [part for part, module in model.named_modules() if type(module).__name__.startswith("FSDP")]
+            sharded.setdefault(name, units)
+            return step(self, model, *arguments, **settings)
+
+        PartialState.__init__, ObjectiveTrainer.training_step = believe, seen  # type: ignore[method-assign]
+        for name in names:
+            recipe = load_recipe(Path(f"trainers/recipes/mini/{name}.yaml"), steps=3)
+            where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
+            train_checkpoint(recipe, **where, out=tmp_path / name, state_seconds=0)
+        if rank == 0:
+            found.write_text(json.dumps(sharded))
+
+    port = free_port()
+    assert [child.wait() for child in [Forked(train, rank) for rank in range(2)]] == [0, 0]
+    units = json.loads(found.read_text())
+    assert {"", "trained.model.layers.0", "trained.model.layers.1", "trained.lm_head"} <= set(units["decoder_it"])
+    assert {"", "trained.encoder.block.0", "trained.decoder.block.1"} <= set(units["mt0"])
+    assert {"", "trained.roberta.encoder.layer.1"} <= set(units["instruct_xmlr"])
+    for name in names:
+        one, two = checkpoints[name], tmp_path / name
+        curves = [
+            [float(row.split(",")[2]) for row in (f / "training.csv").read_text().split()[1:]] for f in (one, two)
+        ]
+        assert curves[0] == pytest.approx(curves[1], rel=0.1 if "neftune" in name else 1e-4), name
+        keys = [{key: value.shape for key, value in load_file(f / "model.safetensors").items()} for f in (one, two)]
+        assert keys[0] == keys[1]

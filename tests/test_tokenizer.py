@@ -62,13 +62,13 @@ def test_a_corpus_is_encoded_once(tmp_path, tokenizer, monkeypatch):
     (tmp_path / "manifest.json").write_text("{}")
     calls, plain = [], encoded.encode
     monkeypatch.setattr(encoded, "encode", lambda *given: calls.append(1) or plain(*given))
-    first = encoded.corpus_examples(recipe, tmp_path, tokenizer)
-    assert encoded.corpus_examples(recipe, tmp_path, tokenizer) == first and len(calls) == 1 and len(first) == 9
+    first = encoded.file_examples(recipe, tmp_path, tokenizer)
+    assert encoded.file_examples(recipe, tmp_path, tokenizer) == first and len(calls) == 1 and len(first) == 9
     assert isinstance(first[0].prompt[0], int) and all(e.closed for e in first)
     shorter = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_length": 12})})
-    assert len(encoded.corpus_examples(shorter, tmp_path, tokenizer)) < 9 and len(calls) == 2
+    assert len(encoded.file_examples(shorter, tmp_path, tokenizer)) < 9 and len(calls) == 2
     for path in (tmp_path / "encoded").iterdir():
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ConfigError, match="was changed"):
-        encoded.corpus_examples(recipe, tmp_path, tokenizer)
+        encoded.file_examples(recipe, tmp_path, tokenizer)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
+from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE, MaskedBackbone
 from harness.canvas import Layout
 from harness.records import (
     CheckpointRecord,
@@ -29,9 +30,9 @@ from harness.records import (
 )
 from trainers.assemble import Assembled, assemble, device_name, head_settings
 from trainers.batches import BatchPlan, PackedPlan, Steps
-from trainers.encode import Example, blocks, encode
-from trainers.encoded import corpus_examples
-from trainers.mixture import build, digests, read_records, sha_of_mixture, training_files
+from trainers.encode import Example, blocks
+from trainers.encoded import file_examples
+from trainers.mixture import build, digests, sha_of_mixture, training_files
 from trainers.networks import count_parameters, load_tokenizer, with_mask_token
 from trainers.objectives.length import LengthStage
 from trainers.packing import fill
@@ -93,8 +94,9 @@ def train_checkpoint(
     state = processes()
     run.built.finish()
     weights = whole_weights(run.built.network)
+    head = run.built.head and (whole_weights(run.built.head) or run.built.head.state_dict())
     if state.is_main_process:
-        _write(out, recipe, run.built, weights, tokenizer, history, record, started)
+        _write(out, recipe, run.built.network, weights, head, tokenizer, history, record, started)
         shutil.rmtree(run.states.folder, ignore_errors=True)
     state.wait_for_everyone()
     return read_checkpoint(out)
@@ -126,11 +128,8 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
         with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
             found: Sequence[Example] = tokenise(mixture, tokenizer, digest, recipe.template, training)
-    elif recipe.mixture.source == "embedded" and corpus is not None:
-        found = corpus_examples(recipe, corpus, tokenizer)
     else:
-        records = read_records(training_files(recipe.mixture, corpus), recipe.mixture.records)
-        found = encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+        found = file_examples(recipe, corpus, tokenizer)
     return blocks(found, training.max_length, tokenizer.eos_token_id) if training.blocks else found
 
 
@@ -187,11 +186,18 @@ class _Run:
 
     def _train_length(self) -> list[dict]:
         spec, backbone, recipe = self.recipe.length, self.built.backbone, self.recipe
-        assert spec is not None and backbone is not None and backbone.length_head is not None
+        assert spec is not None and backbone is not None
+        weights = whole_weights(backbone.model, everywhere=True)
+        if weights is not None:  # the main stage's shards are put together by its own forward only
+            whole = unsharded(backbone.model, weights).to(backbone.device)
+            backbone = MaskedBackbone(whole, backbone.ids, backbone.layout, backbone.max_length, backbone.length_head)
+            self.built = replace(self.built, network=whole, trained=whole, backbone=backbone)
         objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
         backbone.model.eval()  # frozen means without dropout, too
-        module = ObjectiveModule(backbone, objective, backbone.length_head)
+        head = backbone.length_head
+        assert head is not None
+        module = ObjectiveModule(backbone, objective, head)
         plan = BatchPlan(
             [len(e.prompt) for e in self.examples],
             spec.batch_size,
@@ -248,21 +254,36 @@ def _final_loss(history: list[dict]) -> float:
     return sum(losses) / len(losses)
 
 
+def unsharded(network, weights: dict):
+    """A network like a sharded one, with its whole weights: transformers saves no sharded one."""
+    whole = type(network)(network.config)
+    whole.load_state_dict(weights, assign=True)
+    whole.tie_weights()
+    if network.can_generate():
+        whole.generation_config = network.generation_config
+    return whole
+
+
 def _write(
-    out: Path, recipe: Recipe, built: Assembled, weights: dict | None, tokenizer, history, record: dict, started: float
+    out: Path,
+    recipe: Recipe,
+    network,
+    weights: dict | None,
+    head: dict | None,
+    tokenizer,
+    history,
+    record: dict,
+    started: float,
 ) -> None:
     partial = out.with_name(out.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        if built.head is not None:
-            save_file({k: v.contiguous() for k, v in built.head.state_dict().items()}, partial / LENGTH_HEAD_FILE)
+        if head is not None:
+            save_file({name: tensor.contiguous() for name, tensor in head.items()}, partial / LENGTH_HEAD_FILE)
         dtype = torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16
-        if weights is None:
-            built.network.to(dtype=dtype)
-        else:
-            weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
-        built.network.save_pretrained(partial, state_dict=weights)
+        whole = network if weights is None else unsharded(network, weights)
+        whole.to(dtype=dtype).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         (partial / RECIPE_FILE).write_text(
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"

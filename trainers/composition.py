@@ -26,17 +26,18 @@ def repeats(digest_N: np.ndarray) -> np.ndarray:
     """True for every row whose digest an earlier row has."""
     order = np.argsort(digest_N, kind="stable")
     same = np.zeros(len(order), dtype=bool)
-    same[order[1:]] = digest_N[order[1:]] == digest_N[order[:-1]]
+    digest_N = digest_N[order]
+    same[order[1:]] = digest_N[1:] == digest_N[:-1]
     return same
 
 
 def rank_in_group(group_N: np.ndarray, key_N: np.ndarray) -> np.ndarray:
     """0, 1, 2, … within each group by ascending key; equal keys in the order of the rows."""
-    order = np.lexsort((key_N, group_N))
+    order = np.lexsort((key_N, group_N)).astype(np.int32)  # four bytes do for two billion rows, here and below
     sorted_group = group_N[order]
     starts = np.flatnonzero(np.r_[True, sorted_group[1:] != sorted_group[:-1]])[: len(order)]
     sizes = np.diff(np.r_[starts, len(order)])
-    rank = np.empty(len(order), dtype=np.int32)  # four bytes where eight would do the same for two billion rows
+    rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32) - np.repeat(starts.astype(np.int32), sizes)
     return rank
 

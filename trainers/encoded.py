@@ -1,6 +1,6 @@
-"""The encoded examples of a corpus, kept beside it: a suite trains many checkpoints on the same ones.
+"""Encoded examples of record files; those of the embedded corpus are kept beside it, for a suite trains many checkpoints on them.
 
-One safetensors file per tokenizer, template and length, written at once; its metadata holds the sha256 of its arrays.
+In memory as a whole, unlike a mixture's (trainers.shards), which may be of any size. One safetensors file per tokenizer, template and length, written at once; its metadata holds the sha256 of its arrays.
 A corpus that cannot be written to is encoded by every training instead.
 """
 
@@ -25,15 +25,16 @@ FOLDER = "encoded"
 COLUMNS = ("prompt", "target", "roles")
 
 
-def corpus_examples(recipe: Recipe, corpus: Path, tokenizer) -> list[Example]:
-    """The training examples of an embedded corpus, encoded once.
+def file_examples(recipe: Recipe, corpus: Path | None, tokenizer) -> list[Example]:
+    """The training examples of a recipe's JSONL files, or of the embedded corpus, which are encoded once.
 
     Raises:
-        ConfigError: the kept file was changed.
+        ConfigError: a file is missing or no JSONL, or the kept one was changed.
         RecordError: it cannot be written.
     """
-    training = recipe.training
-    files = training_files(recipe.mixture, corpus)
+    training, files = recipe.training, training_files(recipe.mixture, corpus)
+    if recipe.mixture.source != "embedded" or corpus is None:
+        return _encoded(recipe, files, tokenizer)
     what = [
         digests(files), recipe.mixture.records, tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id,
         recipe.template, training.max_length, training.too_long,
@@ -41,11 +42,15 @@ def corpus_examples(recipe: Recipe, corpus: Path, tokenizer) -> list[Example]:
     path = corpus / FOLDER / f"{digest_of(what)}.safetensors"
     if path.is_file():
         return _read(path)
-    records = read_records(files, recipe.mixture.records)
-    examples = encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+    examples = _encoded(recipe, files, tokenizer)
     if os.access(corpus, os.W_OK):
         write_atomically(path, _packed(examples))
     return examples
+
+
+def _encoded(recipe: Recipe, files: Sequence[Path], tokenizer) -> list[Example]:
+    records, training = read_records(files, recipe.mixture.records), recipe.training
+    return encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
 
 
 def _packed(examples: Sequence[Example]) -> bytes:

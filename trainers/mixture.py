@@ -153,14 +153,14 @@ def text_of(record: Record) -> bytes:
 
 
 def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
-    """(outcome [N], copies [N]) for every surveyed row."""
+    """(outcome [N], copies [N]) for every surveyed row; what the survey needs no longer leaves it on the way."""
     spec = survey.spec
     outcome = np.frombuffer(survey.outcome, dtype=np.uint8).copy()
     digest = np.frombuffer(survey.digest, dtype=np.uint64)
-    key = shuffled_keys(digest, spec.seed)
     if spec.dedupe:
-        open_ = np.flatnonzero(outcome == KEPT)
+        open_ = _open(outcome)
         outcome[open_[repeats(digest[open_])]] = DUPLICATE
+    key = shuffled_keys(digest, spec.seed)
     source = np.frombuffer(survey.source, dtype=np.uint16)
     for number, one in enumerate(spec.sources):
         if one.nearest_ratio is not None:
@@ -168,23 +168,37 @@ def decide(survey: _Survey) -> tuple[np.ndarray, np.ndarray]:
             distance = np.frombuffer(survey.distance, dtype=np.float32)[open_]
             outcome[open_[rank_in_group(np.zeros(len(open_), dtype=int), distance) >= one.limit]] = CAP
     if spec.cap is not None:
-        open_ = np.flatnonzero(outcome == KEPT)
-        group = np.frombuffer(survey.group, dtype=np.uint32)[open_]
-        by = {"random": key, "shortest": np.frombuffer(survey.size, dtype=np.uint32)}
-        order = by[spec.cap_order][open_] if spec.cap_order in by else open_
-        outcome[open_[rank_in_group(group, order) >= spec.cap]] = CAP
+        _cap(survey, outcome, key)
+    survey.group, survey.size = array("I"), array("I")
     if spec.validation:
         share = shuffled_keys(np.frombuffer(survey.document, dtype=np.uint64), spec.seed + 1) / 2.0**64
         outcome[(outcome == KEPT) & (share < spec.validation)] = VALIDATION
+        del share
+        survey.document = array("Q")
     taken = np.zeros(len(outcome), dtype=np.uint16)
     taken[outcome == VALIDATION] = 1
-    open_ = np.flatnonzero(outcome == KEPT)
+    open_ = _open(outcome)
     stratum = np.frombuffer(survey.stratum, dtype=np.uint32)[open_]
     weight = _weights(spec, source[open_])
     rows = spec.records if spec.share is None else round(spec.share * float(weight.sum()))
-    taken[open_] = copies(stratum, key[open_], weight, list(survey.strata.number), rows)
+    key = key[open_]
+    taken[open_] = copies(stratum, key, weight, list(survey.strata.number), rows)
     outcome[open_[taken[open_] == 0]] = SHARE
     return outcome, taken
+
+
+def _open(outcome: np.ndarray) -> np.ndarray:
+    """The rows kept so far, four bytes each."""
+    return np.flatnonzero(outcome == KEPT).astype(np.uint32)
+
+
+def _cap(survey: _Survey, outcome: np.ndarray, key: np.ndarray) -> None:
+    """Bar the rows beyond the cap of their group, in the order asked for."""
+    spec, open_ = survey.spec, _open(outcome)
+    by = {"random": key, "shortest": np.frombuffer(survey.size, dtype=np.uint32)}
+    order = by[spec.cap_order][open_] if spec.cap_order in by else open_
+    group = np.frombuffer(survey.group, dtype=np.uint32)[open_]
+    outcome[open_[rank_in_group(group, order) >= spec.cap]] = CAP
 
 
 def _weights(spec: MixtureSpec, source_N: np.ndarray) -> np.ndarray:

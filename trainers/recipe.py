@@ -14,6 +14,7 @@ from harness.records import Frozen, digest_of
 from harness.suites import ConfigError, as_model, unknown
 from harness.templates import TEMPLATES
 from trainers.families import chosen
+from trainers.objective_names import OBJECTIVES
 from trainers.sources import SourceSpec
 
 Scalar = str | int | float | bool | None
@@ -207,8 +208,6 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _known_names(self) -> Recipe:
-        from trainers.objectives import OBJECTIVES
-
         if self.objective.name not in OBJECTIVES:
             raise ValueError(unknown("objective", self.objective.name, list(OBJECTIVES)))
         if self.template not in TEMPLATES:
@@ -231,8 +230,6 @@ class Recipe(Frozen):
     @property
     def family(self) -> str:
         """causal, seq2seq or masked: which kind of network the objective trains."""
-        from trainers.objectives import OBJECTIVES
-
         return OBJECTIVES[self.objective.name].family
 
     def recipe_id(self, corpus: dict[str, str]) -> str:

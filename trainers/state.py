@@ -94,8 +94,8 @@ def tensors_of(module: torch.nn.Module, optimizer) -> tuple[dict[str, torch.Tens
     return tensors, state.get("param_groups", [])
 
 
-def whole_weights(module: torch.nn.Module) -> dict[str, Any] | None:
-    """All weights of a sharded module on the first process (empty on the others), or None where nothing is sharded.
+def whole_weights(module: torch.nn.Module, everywhere: bool = False) -> dict[str, Any] | None:
+    """All weights of a sharded module on the first process (empty on the others, or there too), or None where nothing is sharded.
 
     A collective call: every process makes it.
     """
@@ -103,7 +103,7 @@ def whole_weights(module: torch.nn.Module) -> dict[str, Any] | None:
 
     if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
         return None
-    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=not everywhere))
 
 
 def put_back(tensors: dict[str, torch.Tensor], groups: list[dict], module: torch.nn.Module, optimizer) -> None:

@@ -8,29 +8,13 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
 from harness.suites import unknown
 from trainers.encode import Example
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where an objective lives and which kind of network it trains."""
-
-    target: str
-    family: Literal["causal", "seq2seq", "masked"]
-
-
-OBJECTIVES = {
-    "causal": Entry("trainers.objectives.causal:Causal", "causal"),
-    "seq2seq": Entry("trainers.objectives.seq2seq:Seq2Seq", "seq2seq"),
-    "masked": Entry("trainers.objectives.masked:Masked", "masked"),
-    "diffusion": Entry("trainers.objectives.diffusion:Diffusion", "masked"),
-}
+from trainers.objective_names import OBJECTIVES
 
 
 class Objective(Protocol):
