@@ -49,7 +49,10 @@ class Match(Frozen):
 
 
 class PublishedSpec(Frozen):
-    """One published table: rows and columns are columns of the CSV file, several numbers of a cell are combined."""
+    """One published table: rows and columns are columns of the CSV file, several numbers of a cell are combined.
+
+    decimals: null prints each number as short as it is. figure `shares`: against the language's share of the training data.
+    """
 
     title: str
     caption: str = ""
@@ -61,8 +64,8 @@ class PublishedSpec(Frozen):
     rows: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] = Field(min_length=1)
     combine: Literal["one", "median", "mean"] = "one"
-    decimals: int = 2
-    figure: Literal["none", "bars", "boxes", "lines", "scatter"] = "none"
+    decimals: int | None = 2
+    figure: Literal["none", "bars", "boxes", "lines", "shares"] = "none"
     x: str = ""
     matches: tuple[Match, ...] = ()
     footnotes: tuple[str, ...] = ()
@@ -145,7 +148,8 @@ def published_table(name: str, spec: PublishedSpec) -> Table:
             )
         note = " ?" if first["note"].startswith("suspect") else ""
         facts = {"source": source_of(first, spec), "published": first["combined"]}
-        cells[row, column] = Cell(f"{first['combined']:.{spec.decimals}f}{note}", first["combined"], "published", facts)
+        text = f"{first['combined']:g}" if spec.decimals is None else f"{first['combined']:.{spec.decimals}f}"
+        cells[row, column] = Cell(text + note, first["combined"], "published", facts)
     notes = (*spec.footnotes, f"Published: {_versions(frame)}; numbers in results/published/{spec.paper}.csv.")
     if any(cell.text.endswith("?") for cell in cells.values()):
         notes += (
