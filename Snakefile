@@ -22,11 +22,13 @@ SCORING = suite.scoring if suite.scoring and suite.scoring.with_tables else None
 MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.jsonl": suite.traces, "scoring.csv": SCORING}
 SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
 JUDGED = [f"{ROOT}/judge/shapes.csv"] if suite.judge else []
+ANALYSED = [f"{ROOT}/analysis/fits.csv"] if suite.analysis else []
 
 
 rule all:
     input:
         f"{ROOT}/report.md",
+        ANALYSED,
 
 
 if suite.corpus:
@@ -98,6 +100,20 @@ rule evaluate:
     shell:
         "OMP_NUM_THREADS={threads} ANYORDER_LINES=1 {PYTHON} -m harness run --suite {params.name} "
         "--system {wildcards.system} --seed {wildcards.seed}"
+
+
+if suite.analysis:
+
+    rule analysis:
+        input:
+            [f"{ROOT}/checkpoints/{system}-{seed}/checkpoint.json" for system, seed in PAIRS],
+        output:
+            f"{ROOT}/analysis/fits.csv",
+        params:
+            plan=suite.analysis.model_dump_json(),
+            name=config.get("suite", "mini"),
+        shell:
+            "OMP_NUM_THREADS=1 ANYORDER_LINES=1 {PYTHON} -m trainers analysis --suite {params.name}"
 
 
 if suite.judge:

@@ -48,10 +48,10 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
     speed = commands.add_parser(
-        "speed", help="measure decoding and scoring of a suite's checkpoints: speed and quality"
+        "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
     speed.add_argument("--suite", required=True, help="name or path of a suite")
-    speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring"),
+    speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     make = commands.add_parser("make", help="what `make tables` calls: a whole suite, from corpus to report")
@@ -172,19 +172,22 @@ def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
     from harness.length_accuracy import measure_lengths
+    from harness.overhead import measure_overhead
     from harness.records import seal_measurements
     from harness.scoring_speed import measure_scoring
     from harness.speed import device_name, measure_suite
     from harness.suites import ConfigError, load_suite
     from harness.traces import trace_suite
 
-    suite, only = load_suite(arguments.suite), arguments.only or ("decoding", "lengths", "traces", "scoring")
+    suite = load_suite(arguments.suite)
     parts = {
         "decoding": (suite.speed, measure_suite, ("decoding.csv",)),
         "lengths": (suite.lengths, measure_lengths, ("lengths.csv", "lengths.jsonl")),
         "traces": (suite.traces, trace_suite, ("traces.jsonl",)),
         "scoring": (suite.scoring, measure_scoring, ("scoring.csv", "scoring.json")),
+        "overhead": (suite.overhead, measure_overhead, ("overhead.csv", "overhead.json")),
     }
+    only = arguments.only or list(parts)
     asked = [name for name, (plan, *_) in parts.items() if plan is not None and name in only]
     if not asked:
         raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")

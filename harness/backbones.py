@@ -88,13 +88,12 @@ class MaskedBackbone:
 
     def hidden(self, canvas: Canvas) -> torch.Tensor:
         """Final hidden states [B, T, D] of a canvas; one forward pass."""
-        arguments: dict[str, Any] = {"attention_mask": canvas.attend_BT.long()}
         if isinstance(canvas, AnswerCanvas):
-            arguments["attention_mask"] = self._given(canvas.memory.attention_BTK(canvas))
-            arguments["past_key_values"] = LayerCache(canvas.memory)
-        elif self.layout.isolated or isinstance(canvas, PackedCanvas):
-            arguments["attention_mask"] = self._given(self.layout.attention_BTT(canvas))
-        return self._forward(canvas, arguments)
+            mask = self._given(canvas.memory.attention_BTK(canvas))
+            return self._forward(canvas, {"attention_mask": mask, "past_key_values": LayerCache(canvas.memory)})
+        if self.layout.isolated or isinstance(canvas, PackedCanvas):
+            return self._forward(canvas, {"attention_mask": self._given(self.layout.attention_BTT(canvas))})
+        return self._forward(canvas, {"attention_mask": canvas.attend_BT.long()})
 
     def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
         """A boolean mask [B, T, K] as the network takes it [B, 1, T, K]: eager attention adds what it is given to the scores."""

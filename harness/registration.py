@@ -90,16 +90,20 @@ def task_manager(tasks: Iterable[str], include_path: Sequence[str | Path] = (), 
 def extend_task_manager(manager: Any) -> None:
     """Teach lm-eval's TaskManager class our folder, before the user's own folders (which may override it).
 
-    Also: groups are cut to what ANYORDER_DATA holds when they are loaded, and our own errors end a program
-    with one line (see `print_in_one_line`).
+    Also: lm-eval's own files are read only when they are needed (lazy_index.py), groups are cut to what ANYORDER_DATA
+    holds when they are loaded, and our own errors end a program with one line (see `print_in_one_line`).
     """
+    from harness.lazy_index import names_of
+
     if getattr(manager, "anyorder", False):
         return
-    plain_init, plain_load = manager.__init__, manager.load
+    plain_init, plain_load, plain_match = manager.__init__, manager.load, manager.match_tasks
 
     @functools.wraps(plain_init)
-    def init(self, verbosity=None, include_path=None, *rest, **named) -> None:
-        plain_init(self, verbosity, [*task_paths(), *_as_list(include_path)], *rest, **named)
+    def init(self, verbosity=None, include_path=None, include_defaults=True, metadata=None) -> None:
+        plain_init(self, verbosity, [*task_paths(), *_as_list(include_path)], False, metadata)
+        if include_defaults:
+            self._index = _with_lm_evals_own(self._index, manager.__module__)
 
     @functools.wraps(plain_load)
     def load(self, task_list):
@@ -112,9 +116,38 @@ def extend_task_manager(manager: Any) -> None:
         finally:
             index.update(before)
 
-    manager.__init__, manager.load, manager.anyorder = init, load, True
+    @functools.wraps(plain_match)
+    def match_tasks(self, task_list):
+        from lm_eval.utils import pattern_match
+
+        return (
+            pattern_match(task_list, known)
+            if (known := _enough(self._index, task_list))
+            else plain_match(self, task_list)
+        )
+
+    manager.__init__, manager.load, manager.match_tasks, manager.anyorder = init, load, match_tasks, True
+    manager.all_tasks = property(lambda self: names_of(self._index))
+    manager.all_subtasks = property(lambda self: names_of(self._index, "TASK", "PY_TASK"))
+    manager.all_groups = property(lambda self: names_of(self._index, "GROUP"))
+    manager.all_tags = property(lambda self: names_of(self._index, "TAG"))
     sys.excepthook = print_in_one_line
     logging.getLogger("lm_eval.api.task").addFilter(_worth_saying)
+
+
+def _with_lm_evals_own(known: dict[str, Any], module: str) -> dict[str, Any]:
+    """An index that has lm-eval's own tasks as well, which lie beside the module of TaskManager."""
+    from lm_eval.tasks._index import TaskIndex
+
+    from harness.lazy_index import LazyIndex
+
+    return LazyIndex(known, lambda: TaskIndex.build([Path(str(sys.modules[module].__file__)).parent]))
+
+
+def _enough(index: dict[str, Any], asked: Sequence[str]) -> list[str]:
+    """The names known without lm-eval's own if these can say what `asked` means, else none."""
+    known = index.known() if hasattr(index, "known") else []  # type: ignore[attr-defined]
+    return known if only_ours(asked) or set(asked) <= set(known) else []
 
 
 def _as_list(given: Any) -> list:

@@ -34,7 +34,7 @@ from harness.scorers.estimator import questions
 from harness.scorers.masks import key_of
 from harness.scorers.queue import score_all
 from harness.scoring_memory import measure as measure_memory
-from harness.speed import device_name
+from harness.speed import Clock, device_name, wait
 from harness.suites import ConfigError, ScoringGroup, ScoringPlan, Suite
 
 COLUMNS = (
@@ -175,42 +175,10 @@ def _flips(scores_I: np.ndarray, truth_I: np.ndarray, items: Sequence[Item]) -> 
     return float(np.mean([scores_I[group].argmax() != truth_I[group].argmax() for group in groups]))
 
 
-class _Clock:
-    """Seconds spent in a backbone's `hidden` and `logits_at` while it is entered."""
-
-    def __init__(self, backbone):
-        self.backbone, self.seconds = backbone, 0.0
-
-    def __enter__(self):
-        for name in ("hidden", "logits_at"):
-            setattr(self.backbone, name, self._timed(getattr(self.backbone, name)))
-        return self
-
-    def __exit__(self, *_):
-        for name in ("hidden", "logits_at"):
-            delattr(self.backbone, name)
-
-    def _timed(self, plain):
-        def timed(*arguments):
-            start = time.perf_counter()
-            value = plain(*arguments)
-            wait()
-            self.seconds += time.perf_counter() - start
-            return value
-
-        return timed
-
-
-def wait() -> None:
-    """Until the accelerator has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def run_ours(backbone, items: Sequence[Item], rows: int, seed: int) -> Run:
     """All items in one queue."""
     engine, scorer = RowEngine(backbone), make_scorer("any_order", rows=rows, seed=seed)
-    with _Clock(backbone) as clock:
+    with Clock(backbone, ("hidden", "logits_at")) as clock:
         start = time.perf_counter()
         scored = score_all(scorer, items, engine)
         seconds = time.perf_counter() - start
@@ -221,7 +189,7 @@ def run_ours(backbone, items: Sequence[Item], rows: int, seed: int) -> Run:
 def run_published(backbone, items: Sequence[Item], draws: int, seed: int) -> Run:
     """One item after the other: batches of the same request, logits of every position, cross-entropy where hidden."""
     scores, errors = [], []
-    with _Clock(backbone) as clock:
+    with Clock(backbone, ("hidden", "logits_at")) as clock:
         start = time.perf_counter()
         for item in items:
             rng = np.random.default_rng([seed & 0xFFFF, int(key_of(seed, repr(item.target)))])

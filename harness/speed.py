@@ -87,10 +87,10 @@ class Timed:
         """Decode all items once; the time counts if it is to be kept (the first turn warms up)."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        _wait()
+        wait()
         clock = time.perf_counter()
         self.answers, self.passes = _all(self.answer, self.batches)
-        _wait()
+        wait()
         if keep:
             self.seconds.append(time.perf_counter() - clock)
         if torch.cuda.is_available():
@@ -194,7 +194,40 @@ def _mean(scores: Sequence[dict], name: str) -> float | str:
     return round(sum(values) / len(values), 5) if values else ""
 
 
-def _wait() -> None:
+class Clock:
+    """Seconds spent in the named methods of an object while it is entered; calls inside calls count once."""
+
+    def __init__(self, owner: Any, names: Sequence[str], now: Callable[[], float] = time.perf_counter):
+        self.owner, self.names, self.now, self.seconds = owner, tuple(names), now, 0.0
+        self._inside = False
+
+    def __enter__(self) -> Clock:
+        for name in self.names:
+            setattr(self.owner, name, self._timed(getattr(self.owner, name)))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for name in self.names:
+            delattr(self.owner, name)
+
+    def _timed(self, plain: Callable) -> Callable:
+        def timed(*arguments, **named):
+            if self._inside:
+                return plain(*arguments, **named)
+            self._inside, start = True, self.now()
+            try:
+                value = plain(*arguments, **named)
+                wait()
+            finally:
+                self._inside = False
+                self.seconds += self.now() - start
+            return value
+
+        return timed
+
+
+def wait() -> None:
+    """Until the accelerator has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -126,6 +126,15 @@ class ScoringPlan(Frozen):
     with_tables: bool = False
 
 
+class OverheadPlan(Frozen):
+    """What whole runs take beside the network: `questions` in all, shared equally by the (multiple-choice) tasks."""
+
+    systems: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = Field(min_length=1)
+    questions: int = Field(default=2000, ge=1)
+    repeats: int = Field(default=3, ge=1)
+
+
 class JudgePlan(Frozen):
     """Judge-shaped runs of the report, graded by the scripted judge (no model, no network).
 
@@ -138,6 +147,14 @@ class JudgePlan(Frozen):
     instructions: int = Field(default=20, ge=1)
     baseline: str
     longest: int = Field(default=48, ge=1)
+
+
+class AnalysisPlan(Frozen):
+    """Instruction Modelling's analyses (trainers/analysis.py): how many examples of a training set are measured, how many of
+    their answers written again."""
+
+    examples: int = Field(default=500, ge=1)
+    answers: int = Field(default=100, ge=0)
 
 
 class Suite(Frozen):
@@ -157,7 +174,9 @@ class Suite(Frozen):
     traces: TracePlan | None = None
     lengths: LengthPlan | None = None
     scoring: ScoringPlan | None = None
+    overhead: OverheadPlan | None = None
     judge: JudgePlan | None = None
+    analysis: AnalysisPlan | None = None
     forecast: dict[str, float] = {}
     forecast_from: str = "not measured"
 
@@ -176,6 +195,7 @@ class Suite(Frozen):
         asked = [(f"evaluations.{e.name}.systems", name) for e in self.evaluations for name in e.systems]
         asked += [(f"speed.modes.{m.name}.system", m.system) for m in (self.speed.modes if self.speed else ())]
         asked += [("lengths.systems", name) for name in (self.lengths.systems if self.lengths else ())]
+        asked += [("overhead.systems", name) for name in (self.overhead.systems if self.overhead else ())]
         if self.scoring:
             asked.append(("scoring.system", self.scoring.system))
             asked += [("scoring.autoregressive", name) for name in [self.scoring.autoregressive] if name]

@@ -18,8 +18,21 @@ COLUMNS = {  # key → label, digits, unit, scale, low and high of its interval
     "mt_second": ("Second turn", 1, "rating", 1.0, None),
     "mt_unscored": ("Unscored", 0, "judgments", 1.0, None),
     "pair_win_rate": ("Wins against baseline, %", 0, "%", 100.0, ("pair_low", "pair_high")),
-    "pair_disagreement": ("Verdict changed by order, %", 0, "%", 100.0, None),
+    "pair_disagreement": (
+        "Verdict changed by order, %",
+        0,
+        "%",
+        100.0,
+        ("pair_disagreement_low", "pair_disagreement_high"),
+    ),
     "ae_win_rate": ("AlpacaEval-shaped win rate, %", 0, "%", 1.0, ("ae_low", "ae_high")),
+    "ae_disagreement": (
+        "Preference changed by order, %",
+        0,
+        "%",
+        100.0,
+        ("ae_disagreement_low", "ae_disagreement_high"),
+    ),
     "ae_missing": ("Missing", 0, "rows", 1.0, None),
 }
 

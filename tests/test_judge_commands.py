@@ -256,6 +256,10 @@ def test_judge_shaped_runs_and_their_table(suite, monkeypatch):
     )
     assert rows["decoder_it"]["mt_judged"] == "4" and rows["decoder_it"]["ae_win_rate"] == ""
     assert 1 <= float(rows["diffusionllm"]["mt_rating"]) <= 10 and rows["diffusionllm"]["ae_total"] == "3"
+    assert rows["diffusionllm"]["ae_disagreement"] and rows["diffusionllm"]["pair_disagreement_high"]
+    record = json.loads((root / "judge/shapes.json").read_text())
+    assert record["consistency"]["mt_bench"]["same_verdict"]["value"] == 1  # a rule has no moods
+    assert record["consistency"]["alpaca_eval"]["diffusionllm-0"]["same_verdict"]["value"] == 1
     text = to_markdown(table(root), "tiny")
     assert "scripted judge" in text and "no language model" in text and "Not MT-Bench, not AlpacaEval" in text
     assert table(root).cells["decoder_it", "pair_win_rate"].text == "·"

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import special
 from tests.test_exact_sums import EXAMPLES
 from tests.test_objectives import LLAMA, MT5, loss_of, objective_of, zeroed
-from trainers.losses import fit_log, load, losses, overlap_with_training, write
+from trainers.losses import load, losses, overlap_with_training, write
 from trainers.networks import build_network
 from trainers.recipe import BackboneSpec
 
@@ -59,9 +59,7 @@ def test_checkpoints_of_every_kind_are_measured(checkpoints, tmp_path, name):
     assert len(lines) == 1 + len(EXAMPLES) and "output_nats" in lines[0]
 
 
-def test_fits_and_overlap_have_known_answers():
-    ratio = [0.1, 1.0, 10.0, 100.0]
-    assert fit_log(ratio, [18.85 * math.log10(x) + 25.83 for x in ratio]) == pytest.approx((18.85, 25.83))
+def test_overlap_has_known_answers():
     same = ["the red cat sat on the mat today", "two dogs ran home in the rain"]
     assert overlap_with_training(same, same) == pytest.approx(100.0)
     assert overlap_with_training(["a b c d e", "f g h i j"], same) < 1

@@ -88,7 +88,7 @@ def test_pieces_are_the_answer(models, name, writing):
 def test_an_answer_has_at_most_the_tokens_asked_for(models, name):
     """Also from an encoder-decoder, where lm-eval's bound is the prompt's length and the answer's together."""
     tokens, plain = [], models[name].tokenizer.decode
-    models[name].tokenizer.decode = lambda ids, **more: tokens.append(ids) or plain(ids, **more)
+    models[name].tokenizer.decode = lambda token_ids, **more: tokens.append(token_ids) or plain(token_ids, **more)
     try:
         write_answers(models[name], [DIALOGUE], [Writing(3, 2.0, 5)])
     finally:

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         from trainers import commands
 
-        if arguments.command in ("losses", "plan", "speed", "mixture"):
+        if arguments.command in ("analysis", "losses", "plan", "speed", "mixture"):
             _quiet_libraries()
         commands.run(arguments)
 

@@ -50,6 +50,18 @@ def add(commands: Any) -> None:
     one.add_argument("--records", type=Path, required=True, help="JSONL with inputs and targets")
     one.add_argument("--limit", type=int)
     one.add_argument("--out", type=Path, required=True, help="CSV to write")
+    one = commands.add_parser(
+        "analysis", help="Instruction Modelling's analyses of a suite's checkpoints, or of those named"
+    )
+    one.add_argument("checkpoints", type=Path, nargs="*", help="folders (default: all of --suite)")
+    one.add_argument(
+        "--suite", help="name or file: its checkpoints, corpus and plan; results in results/SUITE/analysis"
+    )
+    one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
+    one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
+    one.add_argument("--examples", type=int, help="measured per training set, and test rows (default 500)")
+    one.add_argument("--answers", type=int, help="written again per training set, for BLEU (default 100; 0: none)")
+    one.add_argument("--out", type=Path, help="folder to write")
     one = commands.add_parser("bootstrap", help="self-instruct: new tasks from an OpenAI-compatible endpoint")
     one.add_argument("--seeds", type=Path, required=True, help="seed tasks (self-instruct's or Alpaca's form)")
     one.add_argument("--model", required=True)
@@ -75,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run one of these commands."""
     {
         "ls": _ls, "plan": _plan, "mixture": _mixture, "xp3": _xp3, "contamination": _contamination, "losses": _losses,
-        "bootstrap": _bootstrap, "speed": _speed, "mixture-speed": _mixture_speed,
+        "analysis": _analysis, "bootstrap": _bootstrap, "speed": _speed, "mixture-speed": _mixture_speed,
     }[arguments.command](arguments)  # fmt: skip
 
 
@@ -178,6 +190,35 @@ def _losses(arguments: argparse.Namespace) -> None:
     write(found, arguments.out)
     mean = sum(loss.mean("output") for loss in found) / len(found)
     print(f"{arguments.out}: {len(found):,} examples, mean output loss {mean:.4f} nats per token")
+
+
+def _analysis(arguments: argparse.Namespace) -> None:
+    from harness.suites import AnalysisPlan, ConfigError, load_suite
+    from trainers.analysis import analyse, subject, unseen
+    from trainers.analysis_tables import write
+    from trainers.mixture import read_records, training_files
+    from trainers.recipe import MixtureSpec
+
+    suite = load_suite(arguments.suite) if arguments.suite else None
+    root = Path("results") / suite.name if suite else None
+    folders, corpus = arguments.checkpoints, arguments.corpus or (root / "corpus" if root else None)
+    if suite and root and not folders:
+        folders = [root / "checkpoints" / f"{one.name}-{seed}" for one in suite.systems for seed in suite.seeds]
+    out = arguments.out or (root / "analysis" if root else None)
+    if out is None or not folders:
+        raise ConfigError("analysis: name a --suite, or checkpoints and --out FOLDER.")
+    plan = (suite.analysis if suite else None) or AnalysisPlan()
+    examples = arguments.examples or plan.examples
+    answers = plan.answers if arguments.answers is None else arguments.answers
+    subjects = [subject(folder, corpus) for folder in folders]
+    files = [arguments.test] if arguments.test else training_files(MixtureSpec(), corpus)
+    test = unseen(read_records(files, None), subjects, examples)
+    found = analyse(subjects, test, examples=examples, answers=answers)
+    print("\n".join(str(path) for path in write(found, out)))
+    for row in found["fits"]:
+        print(
+            f"gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
+        )
 
 
 def _bootstrap(arguments: argparse.Namespace) -> None:

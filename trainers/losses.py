@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -173,10 +172,3 @@ def overlap_with_training(answers: Sequence[str], references: Sequence[str]) -> 
     if len(answers) != len(references) or not answers:
         raise ConfigError(f"{len(answers)} answers for {len(references)} references: one for each is needed.")
     return float(sacrebleu.corpus_bleu(list(answers), [list(references)]).score)
-
-
-def fit_log(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """(slope, intercept) of y = slope·log10(x) + intercept by least squares: the paper's two fits of gain against the
-    instruction-to-output ratio (slope 18.85, intercept 25.83) and the number of examples (−39.37, 431.74)."""
-    slope, intercept = np.polyfit(np.log10(np.asarray(x, dtype=float)), np.asarray(y, dtype=float), 1)
-    return float(slope), float(intercept)

@@ -209,13 +209,19 @@ def places(source: SourceSpec) -> list[tuple[str, Callable[[], Iterator[tuple[in
     return [(str(path), lambda path=path: rows_of(path)) for path in files_of(source)]
 
 
-def word_ratio(record: Record) -> float:
-    """Instruction words per answer word, each turn's role marker counted as a word as in the paper (facts A5)."""
+def words_asked_and_answered(record: Record) -> tuple[int, int]:
+    """Words of instructions and of answers, each turn's role marker counted as a word as in the paper (facts A5)."""
     history = record.get("history") or []
     asked = [record["inputs"], record.get("context") or "", *(user for user, _ in history)]
     answered = [record["targets"], *(answer for _, answer in history)]
     turns = len(history) + 1
-    return (sum(len(text.split()) for text in asked) + turns) / (sum(len(text.split()) for text in answered) + turns)
+    return sum(len(text.split()) for text in asked) + turns, sum(len(text.split()) for text in answered) + turns
+
+
+def word_ratio(record: Record) -> float:
+    """Instruction words per answer word."""
+    asked, answered = words_asked_and_answered(record)
+    return asked / answered
 
 
 def stream(sources: Sequence[SourceSpec]) -> Iterator[tuple[int, str, int, Record]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -56,7 +57,8 @@ def write(
     canvas = _canvas(backbone, [prompts[row] for row in owner], flat, settings, memory)
     rng = _sampler(settings, [f"{names[row]}/{n}" for row, n in zip(owner, flat, strict=True)])
     decoded = get_decoder(settings.decoder)(backbone, canvas, settings.steps, rng, **settings.of_decoder())
-    rows = [row[mask].tolist() for row, mask in zip(decoded.tokens_BT, canvas.target_BT, strict=True)]
+    filled = iter(decoded.tokens_BT[canvas.target_BT].tolist())
+    rows = [list(islice(filled, n)) for n in flat]
     best, passes = range(len(owner)), int(decoded.forward_passes_B.sum())
     if len(owner) > len(prompts):
         total_B = (decoded.logprob_BT * canvas.target_BT).sum(1).double()

@@ -68,7 +68,7 @@ class Board:
             raise ValueError(f"steps={steps}: a decoder needs at least 1 forward pass.")
         self.backbone, self.steps, self.rng = backbone, steps, rng or Sampler()
         self.canvas = masked_canvas(canvas, backbone.ids.mask)
-        self.target_BT, self.tokens_BT = canvas.target_BT, self.canvas.tokens_BT.clone()
+        self.target_BT, self.tokens_BT = canvas.target_BT, self.canvas.tokens_BT
         self.logprob_BT = torch.zeros(self.tokens_BT.shape, device=self.tokens_BT.device)
         self.length_B = canvas.target_BT.sum(1)
         self.passes_B = torch.zeros_like(self.length_B)

@@ -24,9 +24,13 @@ from harness.records import digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError, Suite
 
 COLUMNS: tuple[str, ...] = (
-    "system", "seed", "mt_rating", "mt_low", "mt_high", "mt_first", "mt_second", "mt_judged", "mt_unscored", "pair_win_rate",
-    "pair_low", "pair_high", "pair_disagreement", "ae_win_rate", "ae_low", "ae_high", "ae_total", "ae_missing",
+    "system", "seed", "mt_rating", "mt_low", "mt_high", "mt_first", "mt_second", "mt_judged", "mt_unscored", "mt_length",
+    "mt_length_low", "mt_length_high", "pair_win_rate", "pair_low", "pair_high", "pair_disagreement",
+    "pair_disagreement_low", "pair_disagreement_high", "pair_length", "pair_length_low", "pair_length_high",
+    "ae_win_rate", "ae_low", "ae_high", "ae_total", "ae_missing", "ae_disagreement", "ae_disagreement_low",
+    "ae_disagreement_high", "ae_length", "ae_length_low", "ae_length_high",
 )  # fmt: skip
+REPEAT = 10  # judgments asked for once more, of each kind
 
 
 def judge_suite(suite: Suite, results: Path, out: Path) -> str:
@@ -50,11 +54,11 @@ def judge_suite(suite: Suite, results: Path, out: Path) -> str:
         client = JudgeClient(SCRIPTED, endpoint, out / "replies.sqlite")
         mt_bench.write_model_answers(bench, everyone, out / "mt_bench", longest=plan.longest, greedy=True)
         names = [one.name for one in everyone]
-        single = mt_bench.judge_answers(bench, names, client, out / "mt_bench")
+        single = mt_bench.judge_answers(bench, names, client, out / "mt_bench", repeat=REPEAT)
         others = [name for name in names if name != baseline]
         pairs = {
             name: mt_bench.judge_answers(
-                bench, [name], client, out / "mt_bench", mode="pairwise-baseline", baseline=baseline
+                bench, [name], client, out / "mt_bench", mode="pairwise-baseline", baseline=baseline, repeat=REPEAT
             )
             for name in others
         }
@@ -66,7 +70,14 @@ def judge_suite(suite: Suite, results: Path, out: Path) -> str:
         }
         alpaca = {
             name: alpaca_eval.judge_outputs(
-                outputs[name], outputs[baseline], name, client, out / "alpaca_eval" / SCRIPTED, version=2
+                outputs[name],
+                outputs[baseline],
+                name,
+                client,
+                out / "alpaca_eval" / SCRIPTED,
+                version=2,
+                repeat=REPEAT,
+                swap=len(instructions),
             )
             for name in others
         }
@@ -82,6 +93,10 @@ def judge_suite(suite: Suite, results: Path, out: Path) -> str:
         "corpus": sha256_file(corpus / "manifest.json"), "weights": {one.name: one.weights for one in everyone},
         "prompts": digest_of(plain_prompts()), "questions": len(bench.questions), "instructions": len(instructions),
         "mt_bench": single["calls"], "pairs": {name: pair["position"] for name, pair in pairs.items()},
+        "consistency": {
+            "mt_bench": single["consistency"], "pairs": {name: pair["consistency"] for name, pair in pairs.items()},
+            "alpaca_eval": {name: one["consistency"] for name, one in alpaca.items()},
+        },
     }  # fmt: skip
     write_atomically(out / "shapes.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     return f"{suite.name}: {len(names)} models judged by the scripted judge ({calls} calls); {out / 'shapes.csv'}"
@@ -130,11 +145,15 @@ def _row(
         "mt_first": _value(rated["first_turn"]),
         "mt_second": _value(rated["second_turn"]),
     }
+    row |= _three("mt_length", "mt_length", rated["length"])
     if pair is not None:
         row |= _three("pair_win_rate", "pair", pair["models"][name]["win_rate_adjusted"])
-        row["pair_disagreement"] = _value(pair["position"]["disagreement"])
+        row |= _three("pair_disagreement", "pair_disagreement", pair["position"]["disagreement"])
+        row |= _three("pair_length", "pair_length", pair["length"])
     if alpaca is not None:
         row |= _three("ae_win_rate", "ae", alpaca["win_rate"])
+        row |= _three("ae_disagreement", "ae_disagreement", alpaca["position"]["disagreement"])
+        row |= _three("ae_length", "ae_length", alpaca["length"])
         row |= {"ae_total": alpaca["leaderboard"]["n_total"], "ae_missing": alpaca["missing"]}
     return row
 

@@ -1,0 +1,117 @@
+"""Overhead: what a run takes beside its network, on a multiple-choice task of some two thousand questions.
+
+A run is measured whole, as `python -m harness run` does it once Python and the checkpoint are loaded: the task's
+documents, prompts and requests, scores, metrics, lm-eval's files, the seal. Three parts, in seconds of wall time:
+
+    network   inside the network: its forward passes and its projections to the vocabulary
+    adapter   the rest of the adapter: encoding pairs, choosing and packing rows, reading scores out
+    around    everything else
+
+overhead = (adapter + around) / network; lower is better. The whole is done once to warm up and then `repeats` times;
+medians are kept, of every column by itself. A network of the mini suite is tiny, so its share is the hardest case.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.evaluate import load_of_suite, use_embedded_corpus
+from harness.progress import bar
+from harness.records import write_atomically
+from harness.registration import task_manager
+from harness.runs import Runner, leaf_tasks
+from harness.speed import Clock, device_name
+from harness.suites import ConfigError, OverheadPlan, Suite
+
+COLUMNS: tuple[str, ...] = (
+    "suite", "system", "adapter", "tasks", "questions", "requests", "repeats", "seconds", "network_seconds",
+    "adapter_seconds", "around_seconds", "overhead", "overhead_around", "device",
+)  # fmt: skip
+NETWORK = (
+    "hidden",
+    "hidden_and_states",
+    "logits_at",
+    "length_logits",
+)  # of a backbone; lm-eval's models: `_model_call`
+
+
+def measure_overhead(suite: Suite, results: Path) -> str:
+    """Measure `suite.overhead`; writes results/<suite>/speed/overhead.{csv,json} and returns the CSV.
+
+    Raises:
+        ConfigError: the suite has no overhead section, or one of its tasks is no multiple-choice task.
+    """
+    plan = suite.overhead
+    if plan is None:
+        raise ConfigError(f"suite {suite.name} has no overhead section: nothing to measure.")
+    root = results / suite.name
+    use_embedded_corpus(suite, root)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name in bar(plan.systems, what=f"overhead {suite.name}", unit="systems"):
+        model = load_of_suite(suite, root, name)
+        done = [measured(model, suite.system(name).adapter, plan) for _ in range(plan.repeats + 1)]
+        runs[name] = done[1:]
+    rows = [_row(suite, name, found) for name, found in runs.items()]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    record = {"plan": plan.model_dump(), "rows": rows, "runs": runs}
+    write_atomically(root / "speed" / "overhead.json", json.dumps(record, indent=1) + "\n")
+    write_atomically(root / "speed" / "overhead.csv", text.getvalue())
+    return text.getvalue()
+
+
+def measured(model, adapter: str, plan: OverheadPlan) -> dict[str, Any]:
+    """One whole run of the plan's tasks, into a folder that is thrown away: questions, requests and the three parts."""
+    now = time.perf_counter if torch.cuda.is_available() else time.process_time
+    owner, calls = (model.backbone, NETWORK) if hasattr(model, "backbone") else (model, ("_model_call",))
+    with (
+        tempfile.TemporaryDirectory() as out,
+        Clock(owner, calls, now) as network,
+        Clock(model, ("loglikelihood",), now) as scoring,
+    ):
+        start = now()
+        manager = task_manager(plan.tasks)
+        leaves, _ = leaf_tasks(manager, list(plan.tasks))
+        limit = math.ceil(plan.questions / len(leaves))
+        records = Runner(model, adapter, Path(out), limit=limit).run(manager, leaves)
+        seconds = now() - start
+    for record in records:
+        if record.kind is None:
+            raise ConfigError(f"overhead.tasks: {record.task} is no multiple-choice task.")
+    parts = {
+        "network": network.seconds,
+        "adapter": scoring.seconds - network.seconds,
+        "around": seconds - scoring.seconds,
+    }
+    return {
+        "tasks": leaves,
+        "questions": sum(record.n_items for record in records),
+        "requests": sum(record.n_scored for record in records),
+        "seconds": seconds,
+        **{f"{name}_seconds": value for name, value in parts.items()},
+        "overhead": (seconds - network.seconds) / network.seconds,
+        "overhead_around": parts["around"] / network.seconds,
+    }
+
+
+def _row(suite: Suite, system: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    medians = {
+        name: round(statistics.median(run[name] for run in runs), 4)
+        for name in COLUMNS
+        if name.endswith("seconds") or name.startswith("overhead")
+    }
+    facts = {"suite": suite.name, "system": system, "adapter": suite.system(system).adapter}
+    counts = {"questions": runs[0]["questions"], "requests": runs[0]["requests"], "repeats": len(runs)}
+    return {**facts, "tasks": "+".join(runs[0]["tasks"]), **counts, **medians, "device": device_name()}

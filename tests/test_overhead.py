@@ -1,0 +1,89 @@
+"""Overhead: parts of a whole run add up, for every kind of adapter, and its files say what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import pytest
+import synthetic_results as synthetic
+from small_files import write_corpus
+
+from harness.overhead import COLUMNS, measure_overhead
+from harness.speed import Clock
+from harness.suites import ConfigError, OverheadPlan, Suite
+
+SYSTEMS = ("decoder_it", "mt0", "instruct_xmlr", "diffusionllm")
+
+
+def suite_with(**overhead: Any) -> Suite:
+    plan = {"systems": SYSTEMS, "tasks": ["mini_nli", "mini_story"], "questions": 6, "repeats": 2, **overhead}
+    made = synthetic.make_suite(seeds=(0,), systems=SYSTEMS)
+    return Suite.model_validate({**made.model_dump(), "overhead": plan})
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch, checkpoints):
+    """A results folder with the toy suite's checkpoints."""
+    monkeypatch.setenv("ANYORDER_CORPUS", str(write_corpus(tmp_path / "corpus")))
+    folder = tmp_path / "results" / "toy" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name in SYSTEMS:
+        (folder / f"{name}-0").symlink_to(checkpoints[name])
+    return tmp_path / "results"
+
+
+def test_the_parts_of_a_run_add_up(results):
+    suite = suite_with()
+    text = measure_overhead(suite, results)
+    folder = results / "toy" / "speed"
+    assert text == (folder / "overhead.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert list(rows[0]) == list(COLUMNS) and [row["system"] for row in rows] == list(SYSTEMS)
+    record = json.loads((folder / "overhead.json").read_text())
+    assert record["plan"]["questions"] == 6 and len(record["rows"]) == 4
+    for row in rows:
+        assert (row["tasks"], row["questions"], row["requests"], row["repeats"]) == (
+            "mini_nli+mini_story",
+            "6",
+            "12",
+            "2",
+        )
+        for run in record["runs"][row["system"]]:
+            parts = [run[f"{part}_seconds"] for part in ("network", "adapter", "around")]
+            assert min(parts) > 0 and sum(parts) == pytest.approx(run["seconds"])
+            assert run["overhead"] == pytest.approx((parts[1] + parts[2]) / parts[0])
+            assert run["overhead_around"] == pytest.approx(parts[2] / parts[0])
+
+
+def test_what_cannot_be_measured_is_said(results):
+    with pytest.raises(ConfigError, match="overhead.tasks: mini_retell is no multiple-choice task"):
+        measure_overhead(suite_with(tasks=["mini_retell"], systems=["diffusionllm"]), results)
+    with pytest.raises(ConfigError, match="suite toy has no overhead section: nothing to measure"):
+        measure_overhead(synthetic.make_suite(), results)
+    with pytest.raises(ValueError, match="overhead.systems: unknown system 'mt1'; known: "):
+        suite_with(systems=["mt1"])
+    assert OverheadPlan(systems=("a",), tasks=("b",)).questions == 2000
+
+
+def test_a_clock_counts_calls_inside_calls_once_and_takes_itself_off():
+    class Network:
+        def outer(self):
+            return self.inner() + 1
+
+        def inner(self):
+            return 1
+
+        def fail(self):
+            raise ValueError("no")
+
+    now = iter(range(100))
+    network = Network()
+    with Clock(network, ("outer", "inner", "fail"), lambda: float(next(now))) as clock:
+        assert network.outer() == 2 and network.inner() == 1
+        assert clock.seconds == 2.0  # two calls of one tick each: the inner call of the first is not timed
+        with pytest.raises(ValueError, match="no"):
+            network.fail()
+        assert clock.seconds == 3.0
+    assert network.outer() == 2 and clock.seconds == 3.0
