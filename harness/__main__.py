@@ -173,25 +173,37 @@ def speed(arguments: argparse.Namespace) -> None:
     _calm()
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
+    from harness.records import seal_measurements
     from harness.scoring_speed import measure_scoring
-    from harness.speed import measure_suite
+    from harness.speed import device_name, measure_suite
     from harness.suites import ConfigError, load_suite
     from harness.traces import trace_suite
 
     suite = load_suite(arguments.suite)
     parts = {
-        "decoding": (suite.speed, measure_suite),
-        "lengths": (suite.lengths, measure_lengths),
-        "traces": (suite.traces, trace_suite),
-        "scoring": (suite.scoring, measure_scoring),
-        "overhead": (suite.overhead, measure_overhead),
+        "decoding": (suite.speed, measure_suite, ("decoding.csv",)),
+        "lengths": (suite.lengths, measure_lengths, ("lengths.csv", "lengths.jsonl")),
+        "traces": (suite.traces, trace_suite, ("traces.jsonl",)),
+        "scoring": (suite.scoring, measure_scoring, ("scoring.csv", "scoring.json")),
+        "overhead": (suite.overhead, measure_overhead, ("overhead.csv", "overhead.json")),
     }
     only = arguments.only or list(parts)
-    asked = [name for name, (plan, _) in parts.items() if plan is not None and name in only]
+    asked = [name for name, (plan, *_) in parts.items() if plan is not None and name in only]
     if not asked:
         raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")
+    root = arguments.results / suite.name
     for name in asked:
-        print(parts[name][1](suite, arguments.results))
+        _, measure, files = parts[name]
+        print(measure(suite, arguments.results))
+        seal_measurements(root / "speed", files, _weights(root), device_name())
+
+
+def _weights(root: Path) -> dict[str, str | None]:
+    """Finished checkpoints of a suite by folder, with the sha256 of their weights."""
+    from harness.records import CHECKPOINT_FILE, read_checkpoint, weights_digest
+
+    folders = sorted(path.parent for path in root.glob(f"checkpoints/*/{CHECKPOINT_FILE}"))
+    return {f"checkpoints/{folder.name}": weights_digest(read_checkpoint(folder).files) for folder in folders}
 
 
 def list_data(arguments: argparse.Namespace) -> int:

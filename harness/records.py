@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA_VERSION = 1
 CHECKPOINT_FILE = "checkpoint.json"
 RUN_FILE = "run.json"
+SPEED_FILE = "speed.json"
 PACKAGES = ("lm_eval", "torch", "transformers", "accelerate", "datasets", "tokenizers", "pandas", "anyorder")
 
 Kind = Literal["exact", "bound", "pseudo"]
@@ -132,6 +134,25 @@ class RunRecord(Frozen):
         return self.settings.get("block_cache", "off") != "off"
 
 
+class MeasuredFile(Frozen):
+    """A file of measurements: its sha256, and the checkpoints (folder → weights sha256) and machine that it is of."""
+
+    sha256: str
+    checkpoints: dict[str, str | None]
+    commit: str | None
+    dirty: bool | None
+    packages: dict[str, str]
+    device: str
+    finished: str
+
+
+class SpeedRecord(Frozen):
+    """The seal of a suite's speed folder, by file; written again by every measurement."""
+
+    schema_version: int = SCHEMA_VERSION
+    files: dict[str, MeasuredFile]
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest of a file, read in blocks of 1 MiB."""
     digest = hashlib.sha256()
@@ -218,6 +239,28 @@ def read_run(folder: Path, *, verify: bool = True) -> RunRecord:
     if verify:
         _verify(folder, record.files)
     return record
+
+
+def seal_measurements(folder: Path, names: Sequence[str], checkpoints: Mapping[str, str | None], device: str) -> None:
+    """Enter files of a speed folder, just written, into its record; the others' entries stay."""
+    path = folder / SPEED_FILE
+    before = _parse(SpeedRecord, path).files if path.is_file() else {}
+    commit, dirty = git_state()
+    about = {"checkpoints": dict(checkpoints), "commit": commit, "dirty": dirty, "packages": package_versions()}
+    new = {n: MeasuredFile(sha256=sha256_file(folder / n), device=device, finished=now(), **about) for n in names}
+    write_atomically(path, SpeedRecord(files={**before, **new}).model_dump_json(indent=1) + "\n")
+
+
+def read_measurements(folder: Path) -> dict[str, MeasuredFile]:
+    """What a speed folder's record says of its files; nothing where it has no record.
+
+    Raises:
+        RecordError: the record is unreadable, or a file was changed or is missing.
+    """
+    path = folder / SPEED_FILE
+    files = _parse(SpeedRecord, path).files if path.is_file() else {}
+    _verify(folder, {name: file.sha256 for name, file in files.items()})
+    return files
 
 
 def _parse(model: type, path: Path):

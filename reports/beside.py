@@ -6,9 +6,11 @@ in the way is the verdict, never a silent comparison.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from reports import statistics
@@ -35,10 +37,27 @@ def beside(results: Results, specs: Mapping[str, PublishedSpec]) -> Iterator[Bes
     """Every published cell that a match of its spec assigns runs of this suite to, with a verdict."""
     names = {system.name for system in results.suite.systems}
     for name, spec in specs.items():
-        for match in spec.matches:
-            for model, system in match.systems.items():
+        for match in (one for several in spec.matches for one in several.single()):
+            for model, system in _of_size(results, spec, match).items():
                 if system in names and _asked(results, match):
                     yield from _beside(results, name, spec, match, model, system)
+
+
+def _of_size(results: Results, spec: PublishedSpec, match: Match) -> dict[str, str]:
+    """Published model → system, of each system the model nearest in size (the first one where a size is unknown)."""
+    frame = selected(spec)
+    sizes = dict(zip(frame["model"].astype(str), frame["params"].astype(str).map(parameters), strict=True))
+    kept: dict[str, str] = {}
+    for system in dict.fromkeys(match.systems.values()):
+        models = [model for model, owner in match.systems.items() if owner == system]
+        ours = [c.parameters for (name, _), c in results.checkpoints.items() if name == system]
+
+        def distance(model: str, ours: list[int] = ours) -> float:
+            theirs = sizes.get(model)
+            return abs(math.log(ours[0] / theirs)) if ours and theirs else math.inf
+
+        kept[min(models, key=distance)] = system
+    return kept
 
 
 def _asked(results: Results, match: Match) -> bool:
@@ -63,13 +82,56 @@ def _beside(
         if isinstance(scores, Absent):
             yield Beside(name, row, column, published, scores.cell, MISSING, source)
             continue
-        spread = column_spread(results, match.evaluation, group, match.language, False)
-        got = statistics.estimate(scores.values_IS, spread, None, scores.clusters)
-        low, high, value = 100 * got.low, 100 * got.high, 100 * got.value
-        why = match.why or _obstacle(results, scores, system, str(number["params"]))
+        if match.over_prompts:
+            value, low, high = (100 * x for x in median_over_prompts(scores))
+        else:
+            spread = column_spread(results, match.evaluation, group, match.language, False)
+            got = statistics.estimate(scores.values_IS, spread, None, scores.clusters)
+            low, high, value = 100 * got.low, 100 * got.high, 100 * got.value
+        why = match.why or _wording(results, match) or _obstacle(results, scores, system, str(number["params"]))
         verdict = f"not comparable: {why}" if why else "match" if low <= published <= high else "differs"
         cell = Cell(f"{value:.1f} [{low:.1f}, {high:.1f}]", value, "%", {"low": low, "high": high}, scores.runs)
         yield Beside(name, row, column, published, cell, verdict, source)
+
+
+def median_over_prompts(scores: Scores, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean over seeds of the median over prompts of the mean over questions, with its 95 % interval, as fractions.
+
+    Bootstrap percentiles: questions (with all their prompts) and seeds drawn with replacement.
+    """
+    _, prompt_I = np.unique(scores.prompts.astype(str), return_inverse=True)
+    clusters = scores.documents if scores.clusters is None else scores.clusters
+    _, question_I = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    shape = (question_I.max() + 1, prompt_I.max() + 1, scores.values_IS.shape[1])
+    sum_QPS, count_QP1 = np.zeros(shape), np.zeros((*shape[:2], 1))
+    np.add.at(sum_QPS, (question_I, prompt_I), scores.values_IS)
+    np.add.at(count_QP1, (question_I, prompt_I), 1.0)
+
+    def median(weight_Q: np.ndarray, seeds: np.ndarray) -> float:
+        means_PS = np.tensordot(weight_Q, sum_QPS[:, :, seeds], 1) / np.tensordot(weight_Q, count_QP1, 1)
+        return float(np.median(means_PS, axis=0).mean())
+
+    rng, n_questions, n_seeds = np.random.default_rng(seed), shape[0], shape[2]
+    drawn = [
+        median(
+            np.bincount(rng.integers(0, n_questions, n_questions), minlength=n_questions).astype(float),
+            rng.integers(0, n_seeds, n_seeds),
+        )
+        for _ in range(draws)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return median(np.ones(n_questions), np.arange(n_seeds)), float(low), float(high)
+
+
+def _wording(results: Results, match: Match) -> str:
+    """What forbids comparing a median over prompts: another wording than the published one."""
+    if not match.over_prompts:
+        return ""
+    asked = next((e for e in results.suite.evaluations if e.name == match.evaluation), None)
+    published = asked is not None and str(asked.metadata.get("prompts", "")).startswith("promptsource:")
+    return (
+        "" if published else "five prompts of our wording, not the published ones (metadata: {prompts: promptsource:…})"
+    )
 
 
 def _obstacle(results: Results, scores: Scores, system: str, params: str) -> str:

@@ -47,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Scores:
-    """Item scores of one system under one evaluation: `values_IS`, chance, stratum (task) and doc_id per item."""
+    """Item scores of one system under one evaluation: `values_IS`, chance, stratum (task), doc_id and prompt per item."""
 
     items: pd.Index
     values_IS: np.ndarray
@@ -61,6 +61,7 @@ class Scores:
     approximate: bool
     clusters: np.ndarray | None = None
     documents: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    prompts: np.ndarray = field(default_factory=lambda: np.empty(0, object))
 
     @property
     def chance(self) -> float:
@@ -131,6 +132,7 @@ def load_scores(
         approximate=any(record.approximate for record in records if record.kind is None),
         clusters=joined("clusters") if parallel else _repeated(tasks, layouts, rows) if not by_task else None,
         documents=joined("documents"),
+        prompts=joined("prompts"),
     )
 
 
@@ -155,6 +157,7 @@ class Layout:
 
     items: np.ndarray
     documents: np.ndarray
+    prompts: np.ndarray
     clusters: np.ndarray
     languages: np.ndarray
     chance_I: np.ndarray
@@ -179,6 +182,7 @@ def _layout(results: Results, key: tuple[str, str, str, str]) -> Layout:
     results.layouts[key] = Layout(
         items=np.array([f"{key[2]}/{item}" for item in value.index], dtype=object),
         documents=about["document"].to_numpy(int),
+        prompts=about["template"].astype(object).to_numpy(),
         clusters=about["cluster"].astype(object).to_numpy(),
         languages=about["language"].astype(object).to_numpy(),
         chance_I=about["chance"].to_numpy(float),

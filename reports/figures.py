@@ -163,8 +163,9 @@ def pareto_figure(table: Table, suite: Suite) -> Figure | None:
         _legend(figure, used, chance=False)
         freeze(figure)
         for panel, points in zip(axes, panels.values(), strict=True):
-            line = [(p["x"], p["y"]) for p in frontier(points)]
-            place_labels(panel, [(p["x"], p["y"], p["label"], styles[p["paradigm"]][0]) for p in points], line)
+            lines = [[(p["x"], p["y"]) for p in frontier(points)]]
+            lines += [[(end, p["y"]) for end in p["range"]] for p in points]
+            place_labels(panel, [(p["x"], p["y"], p["label"], styles[p["paradigm"]][0]) for p in points], lines)
     return figure
 
 

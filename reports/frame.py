@@ -23,6 +23,7 @@ from harness.records import (
     RunRecord,
     digest_of,
     read_checkpoint,
+    read_measurements,
     read_run,
     sha256_file,
     weights_digest,
@@ -125,7 +126,7 @@ def load_results(
     tasks: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
-    """Read and verify every sealed run of `suite` below `root` (results/<suite>).
+    """Read and verify every sealed run of `suite` below `root` (results/<suite>), verify its measurements of speed.
 
     Raises:
         FrameError: no results folder, or a run whose record belongs elsewhere.
@@ -133,6 +134,7 @@ def load_results(
     """
     if not root.is_dir():
         raise FrameError(f"no results at {root}: run `make tables SUITE={suite.name}` first.")
+    read_measurements(root / "speed")
     runs = dict(_sealed_runs(suite, root))
     expected = expected_runs(suite, task_groups(tasks or tasks_folder()))
     checkpoints = dict(_checkpoints(suite, root))

@@ -12,6 +12,7 @@ from typing import Any
 
 Box = tuple[float, float, float, float]
 SIZE = 6.4
+SWEEPS = 4
 RADII = (6.0, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0)
 ANGLES = tuple(math.radians(a) for a in (0, 180, 90, 270, 35, 145, 215, 325, 65, 115, 245, 295))
 
@@ -32,9 +33,9 @@ def candidates(x: float, y: float, width: float, height: float, scale: float) ->
 
 
 def place_labels(
-    panel: Any, points: Sequence[tuple[float, float, str, str]], line: Sequence[tuple[float, float]] = ()
+    panel: Any, points: Sequence[tuple[float, float, str, str]], lines: Sequence[Sequence[tuple[float, float]]] = ()
 ) -> None:
-    """Draw labels (x, y, text, colour) inside the panel where they hide no point, no label and no line.
+    """Draw labels (x, y, text, colour) inside the panel where they hide no point, no label and none of the lines.
 
     The panel must have been drawn once and its layout be fixed. Crowded points first.
     """
@@ -44,51 +45,61 @@ def place_labels(
     area = panel.get_window_extent(renderer)
     pixels = [tuple(panel.transData.transform((x, y))) for x, y, *_ in points]
     mark = 4.5 * scale
-    taken: list[Box] = [(x - mark, y - mark, x + mark, y + mark) for x, y in pixels]
-    thin = [_dot(x, y, scale) for x, y in _along([tuple(panel.transData.transform(p)) for p in line], 4 * scale)]
+    marks: list[Box] = [(x - mark, y - mark, x + mark, y + mark) for x, y in pixels]
+    drawn = [[tuple(panel.transData.transform(p)) for p in line] for line in lines]
+    thin = [_dot(x, y, scale) for line in drawn for x, y in _along(line, 4 * scale)]
     crowd = [sum(math.dist(a, b) < 80 * scale for b in pixels) for a in pixels]
-    for index in sorted(range(len(points)), key=lambda i: (-crowd[i], pixels[i])):
-        x, y = pixels[index]
-        _, _, label, colour = points[index]
-        text = panel.text(0, 0, label, color=colour, fontsize=SIZE, transform=None, va="bottom", ha="left", zorder=4)
-        extent = text.get_window_extent(renderer)
-        width, height = extent.width + 2 * scale, extent.height + scale
-        box = _cheapest(x, y, width, height, scale, taken, thin, (area.x0, area.y0, area.x1, area.y1))
+    texts = [
+        panel.text(0, 0, label, color=colour, fontsize=SIZE, transform=None, va="bottom", ha="left", zorder=4)
+        for _, _, label, colour in points
+    ]
+    extents = [text.get_window_extent(renderer) for text in texts]
+    boxes: dict[int, Box] = {}
+    for _ in range(SWEEPS):  # later ones place each label again, knowing where the others went
+        for index in sorted(range(len(points)), key=lambda i: (-crowd[i], pixels[i])):
+            others = {i: box for i, box in boxes.items() if i != index}
+            leaders = [_dot(*p, scale) for i, box in others.items() for p in _along(_leader(pixels[i], box, scale), 4 * scale)]  # fmt: skip
+            width, height = extents[index].width + 2 * scale, extents[index].height + scale
+            boxes[index] = _cheapest(
+                pixels[index], (width, height), scale, marks, [*thin, *leaders], list(others.values()),
+                (area.x0, area.y0, area.x1, area.y1),
+            )  # fmt: skip
+    back = panel.transAxes.inverted()
+    for index, text in enumerate(texts):
         text.set_transform(panel.transAxes)
-        text.set_position(panel.transAxes.inverted().transform((box[0] + scale, box[1] + scale / 2)))
-        taken.append(box)
-        _leader(panel, (x, y), box, scale)
+        text.set_position(back.transform((boxes[index][0] + scale, boxes[index][1] + scale / 2)))
+        if leader := _leader(pixels[index], boxes[index], scale):
+            ends = back.transform(leader)
+            panel.plot(ends[:, 0], ends[:, 1], transform=panel.transAxes, color="0.55", linewidth=0.5, zorder=2)
 
 
 def _cheapest(
-    x: float,
-    y: float,
-    width: float,
-    height: float,
+    point: tuple[float, float],
+    size: tuple[float, float],
     scale: float,
-    taken: list[Box],
+    marks: list[Box],
     thin: list[Box],
+    labels: list[Box],
     area: Box,
 ) -> Box:
-    """The place with the least cost: overlaps first, then leaving the panel, the frontier line, distance."""
+    """The place with the least cost: overlaps and leaving the panel first, then lines through labels, distance."""
 
     def cost(candidate: tuple[float, Box]) -> float:
         radius, box = candidate
         outside = (box[2] - box[0]) * (box[3] - box[1]) - overlap(box, area)
-        hidden = sum(overlap(box, other) for other in taken)
+        hidden = sum(overlap(box, other) for other in (*marks, *labels))
+        leader = [_dot(*place, scale) for place in _along(_leader(point, box, scale), 4 * scale)]
         crossed = sum(overlap(box, other) > 0 for other in thin)
-        return 1e3 * (hidden + outside) + 3 * crossed + radius
+        crossed += sum(overlap(dot, label) > 0 for dot in leader for label in labels)
+        return 1e3 * (hidden + outside) + 10 * crossed + radius
 
-    return min(candidates(x, y, width, height, scale), key=cost)[1]
+    return min(candidates(*point, *size, scale), key=cost)[1]
 
 
-def _leader(panel: Any, point: tuple[float, float], box: Box, scale: float) -> None:
-    """A thin line from a label to its point where they are apart."""
+def _leader(point: tuple[float, float], box: Box, scale: float) -> list[tuple[float, float]]:
+    """Ends of the thin line from a label to its point; nothing where they are close."""
     near = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
-    if math.dist(point, near) <= 9 * scale:
-        return
-    ends = panel.transAxes.inverted().transform([point, near])
-    panel.plot(ends[:, 0], ends[:, 1], transform=panel.transAxes, color="0.55", linewidth=0.5, zorder=2)
+    return [point, near] if math.dist(point, near) > 7 * scale else []
 
 
 def _dot(x: float, y: float, scale: float) -> Box:

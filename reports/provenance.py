@@ -14,7 +14,15 @@ from pathlib import Path
 
 import yaml
 
-from harness.records import RecordError, RunRecord, read_checkpoint, read_run, sha256_file, weights_digest
+from harness.records import (
+    RecordError,
+    RunRecord,
+    read_checkpoint,
+    read_measurements,
+    read_run,
+    sha256_file,
+    weights_digest,
+)
 from harness.suites import Suite, unknown
 from reports.locations import ReportsError, checkpoint_folder
 
@@ -105,10 +113,10 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
     elif cell["table"] == "speed" and speed.is_file():
         mode, _, batch = cell["row"].partition(":")
         yield Fact(1, "measured in", f"speed/decoding.csv, mode {mode}, batch size {batch}")
-        yield Fact(2, "speed/decoding.csv sha256", sha256_file(speed))
-    elif cell["table"] in MEASURED and (measured := root / MEASURED[cell["table"]]).is_file():
+        yield from _measured(root, "speed/decoding.csv")
+    elif cell["table"] in MEASURED and (root / MEASURED[cell["table"]]).is_file():
         yield Fact(1, "measured in", f"{MEASURED[cell['table']]}, {cell['row'].replace(':', ', ')}")
-        yield Fact(2, f"{MEASURED[cell['table']]} sha256", sha256_file(measured))
+        yield from _measured(root, MEASURED[cell["table"]])
     elif cell["table"] == "judge" and (judged := root / "judge" / "shapes.json").is_file():
         yield Fact(1, "judged in", "judge/shapes.csv; the judge is a script, its questions are of the embedded corpus")
         yield Fact(2, "judge/shapes.json sha256", sha256_file(judged))
@@ -116,6 +124,20 @@ def _no_runs(suite: Suite, root: Path, cell: dict[str, str]) -> Iterator[Fact]:
             yield from _checkpoint(suite, root, cell["row"], suite.seeds[0])
     else:
         yield Fact(1, "source", "derived from the rows of this table; no run of its own")
+
+
+def _measured(root: Path, name: str) -> Iterator[Fact]:
+    """A measured file's sha256 and, where the speed folder has a record, when, with what and on what it was made."""
+    sealed = read_measurements(root / "speed").get(Path(name).name)
+    if sealed is None:
+        yield Fact(2, f"{name} sha256", f"{sha256_file(root / name)} (not sealed: measured before there were records)")
+        return
+    yield Fact(2, f"{name} sha256", f"{sealed.sha256} (checked)")
+    dirty = " with local changes" if sealed.dirty else ""
+    yield Fact(2, "made", f"{sealed.finished} on {sealed.device}, commit {sealed.commit or 'unknown'}{dirty}")
+    yield Fact(2, "packages", ", ".join(f"{package} {version}" for package, version in sealed.packages.items()))
+    for folder, weights in sealed.checkpoints.items():
+        yield Fact(2, f"{folder} weights sha256", str(weights))
 
 
 def _judged_model(suite: Suite, root: Path, label: str) -> Iterator[Fact]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.records import Frozen
 from harness.suites import read_yaml, unknown
@@ -36,20 +36,42 @@ class Match(Frozen):
 
     where: columns of the published file → value; systems: published model → system of the suite; tasks and metric:
     what is read from the runs; language: only items of it; why: a reason that forbids comparison (shown as verdict).
+    each: value of the column `subset` → task, for one match per subset; over_prompts: ours is the median over the prompts
+    of a question, and comparable only under the published wording. Of several models of a system, the one of its size counts.
     """
 
     where: dict[str, str]
     systems: dict[str, str]
-    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = ()
+    each: dict[str, str] = {}
     metric: str
+    over_prompts: bool = False
     evaluation: str = "main"
     language: str | None = None
     parallel: bool = False
     why: str = ""
 
+    @model_validator(mode="after")
+    def _tasks_or_each(self) -> Match:
+        if bool(self.tasks) == bool(self.each):
+            raise ValueError("tasks, each: a match needs one of them")
+        return self
+
+    def single(self) -> tuple[Match, ...]:
+        """This match, or one for each subset."""
+        if not self.each:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"where": self.where | {"subset": subset}, "tasks": (task,), "each": {}})
+            for subset, task in self.each.items()
+        )
+
 
 class PublishedSpec(Frozen):
-    """One published table: rows and columns are columns of the CSV file, several numbers of a cell are combined."""
+    """One published table: rows and columns are columns of the CSV file, several numbers of a cell are combined.
+
+    decimals: null prints each number as short as it is. figure `shares`: against the language's share of the training data.
+    """
 
     title: str
     caption: str = ""
@@ -61,8 +83,8 @@ class PublishedSpec(Frozen):
     rows: tuple[str, ...] = Field(min_length=1)
     columns: tuple[str, ...] = Field(min_length=1)
     combine: Literal["one", "median", "mean"] = "one"
-    decimals: int = 2
-    figure: Literal["none", "bars", "boxes", "lines", "scatter"] = "none"
+    decimals: int | None = 2
+    figure: Literal["none", "bars", "boxes", "lines", "shares"] = "none"
     x: str = ""
     matches: tuple[Match, ...] = ()
     footnotes: tuple[str, ...] = ()
@@ -145,7 +167,8 @@ def published_table(name: str, spec: PublishedSpec) -> Table:
             )
         note = " ?" if first["note"].startswith("suspect") else ""
         facts = {"source": source_of(first, spec), "published": first["combined"]}
-        cells[row, column] = Cell(f"{first['combined']:.{spec.decimals}f}{note}", first["combined"], "published", facts)
+        text = f"{first['combined']:g}" if spec.decimals is None else f"{first['combined']:.{spec.decimals}f}"
+        cells[row, column] = Cell(text + note, first["combined"], "published", facts)
     notes = (*spec.footnotes, f"Published: {_versions(frame)}; numbers in results/published/{spec.paper}.csv.")
     if any(cell.text.endswith("?") for cell in cells.values()):
         notes += (

@@ -47,7 +47,7 @@ def _write(out: Path, name: str, figure: Figure | None) -> Iterator[Path]:
 
 def published_figure(spec: PublishedSpec) -> Figure | None:
     """The figure of a published table; None where its spec asks for none."""
-    drawers = {"bars": _bars, "boxes": _boxes, "lines": _lines}
+    drawers = {"bars": _bars, "boxes": _boxes, "lines": _lines, "shares": _shares}
     if spec.figure not in drawers:
         return None
     frame = selected(spec)
@@ -140,6 +140,47 @@ def _lines(spec: PublishedSpec, frame: pd.DataFrame) -> Figure:
         panel.set_xlabel("Parameters" if spec.x == "params" else "Step")
     handles = [Line2D([], [], color=colours[n], marker=MARKERS[i], markersize=4, label=n) for i, n in enumerate(names)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+    return figure
+
+
+def language_shares() -> dict[str, float]:
+    """Language → its share of xP3's training examples, per cent (from the data set's card)."""
+    frame = load_published("xmtf")
+    found = frame[(frame["table"] == "xP3 data") & (frame["metric"] == "samples")]
+    counts = dict(zip(found["lang"].astype(str), found["value"].astype(float), strict=True))
+    total = counts.pop("total")
+    return {language: 100 * count / total for language, count in counts.items()}
+
+
+def _shares(spec: PublishedSpec, frame: pd.DataFrame) -> Figure:
+    """One panel per task, one point per language and system: accuracy against the language's share of xP3 (log)."""
+    from reports.labels import place_labels
+
+    shares = language_shares()
+    frame = frame[frame["lang"].isin(list(shares))].assign(share=lambda f: f["lang"].map(shares))
+    tasks, names = list(dict.fromkeys(frame["task"])), list(spec.where["model"])
+    colours = _colours(names)
+    figure, axes = _panels(len(tasks), 2, 2.3, sharex=True)
+    for panel, task in zip(axes, tasks, strict=True):
+        for place, name in enumerate(names):
+            part = frame[(frame["task"] == task) & (frame["model"] == name)]
+            panel.plot(part["share"], part["value"], MARKERS[place], color=colours[name], markersize=4, alpha=0.85)
+        panel.set_xscale("log")
+        panel.set_title(task, loc="left")
+        panel.set_ylabel("Accuracy, %")
+        panel.grid(color="0.92", linewidth=0.5)
+        panel.margins(x=0.08, y=0.16)
+    for panel in axes[-2:]:
+        panel.set_xlabel("Share of xP3's examples, %")
+    handles = [Line2D([], [], color=colours[n], marker=MARKERS[i], linestyle="", markersize=4, label=n) for i, n in enumerate(names)]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    freeze(figure)
+    for panel, task in zip(axes, tasks, strict=True):
+        best = frame[(frame["task"] == task)].groupby("lang", sort=False)["value"].max()
+        others = frame[frame["task"] == task]
+        marks = [[(float(x), float(y))] * 2 for x, y in zip(others["share"], others["value"], strict=True)]
+        labels = [(float(shares[str(lang)]), float(value), str(lang), "0.3") for lang, value in best.items()]
+        place_labels(panel, labels, marks)
     return figure
 
 

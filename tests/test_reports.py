@@ -15,7 +15,7 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from harness.records import read_run, seal, sha256_file
+from harness.records import read_measurements, read_run, seal, seal_measurements, sha256_file
 from harness.suites import load_suite
 from reports.__main__ import main
 from reports.provenance import explain
@@ -301,3 +301,23 @@ def test_a_failed_rerun_changes_nothing(copied):
     assert before == {p: p.read_bytes() for p in (root / "runs").rglob("*") if p.is_file()}
     with pytest.raises(RerunError, match="rests on no run"):
         list(rerun(suite, root, "main/decoder_im/tokens", "toy", fails))
+
+
+def test_measurements_are_sealed_and_a_changed_one_is_named(copied, capsys):
+    root = copied / "results/toy"
+    weights = {"checkpoints/mt0-0": "aa11"}
+    (root / "speed" / "traces.jsonl").write_text("")
+    seal_measurements(root / "speed", ["decoding.csv"], {}, "before")
+    seal_measurements(root / "speed", ["traces.jsonl"], weights, "cpu")
+    seal_measurements(root / "speed", ["decoding.csv"], weights, "cpu")
+    sealed = read_measurements(root / "speed")
+    assert set(sealed) == {"decoding.csv", "traces.jsonl"} and sealed["decoding.csv"].device == "cpu"
+    assert run("explain", copied, "speed/xmlr_4:32/ratio") == 0
+    out = capsys.readouterr().out
+    assert (
+        f"{sha256_file(root / 'speed/decoding.csv')} (checked)" in out
+        and "checkpoints/mt0-0 weights sha256: aa11" in out
+    )
+    (root / "speed" / "traces.jsonl").write_text("changed")
+    assert run("build", copied) == 2
+    assert "traces.jsonl was changed after it was sealed" in capsys.readouterr().err
