@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from reports.comparisons import clustered_error
+from reports.comparisons import cluster_totals, clustered_error
 
 LEVEL = 0.95
+NO_SPREAD = 1e-9  # a standard error below this is rounding
 
 
 @dataclass(frozen=True)
@@ -295,17 +296,26 @@ def above_chance(correct_IS: np.ndarray, chance_I: np.ndarray, clusters: Sequenc
         raise ValueError("chance must lie between 0 and 1 for every item.")
     if clusters is not None:
         labels = np.asarray(clusters).tolist()
-        return max(_above_zero(correct_I - chance_I, labels) for correct_I in correct_IS.T)
+        return max(_clustered_above_chance(correct_I, chance_I, labels) for correct_I in correct_IS.T)
     tail = right_answers_tail(chance_I)
     return float(max(tail[int(count)] for count in correct_IS.sum(axis=0)))
 
 
-def _above_zero(values_I: np.ndarray, clusters: Sequence) -> float:
-    """One-sided p that the mean over items is above 0, whole clusters drawn."""
-    mean, error, count = float(values_I.mean()), clustered_error(values_I, clusters), len(set(clusters))
-    if count < 2 or error == 0.0:
+def _clustered_above_chance(correct_I: np.ndarray, chance_I: np.ndarray, clusters: Sequence) -> float:
+    """One-sided p that the mean over items is above chance, whole clusters drawn: Student's t of their means.
+
+    Without a spread to judge by (every item right, all clusters equally good, one cluster) it is Π chance/score over
+    clusters: guessing reaches a cluster's score with at most chance/score (Markov's inequality). With every item right
+    that is the exact test on one item per cluster.
+    """
+    values_I = correct_I - chance_I
+    mean, error = float(values_I.mean()), clustered_error(values_I, clusters)
+    right_C, sizes_C = cluster_totals(correct_I, clusters)
+    if len(sizes_C) > 1 and error > NO_SPREAD and not correct_I.all():
+        return float(stats.t.sf(mean / error, len(sizes_C) - 1))
+    if mean <= 0:
         return 1.0
-    return float(stats.t.sf(mean / error, count - 1))
+    return float(np.prod(cluster_totals(chance_I, clusters)[0] / right_C))
 
 
 def right_answers_tail(chance_I: np.ndarray) -> np.ndarray:

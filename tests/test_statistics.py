@@ -94,6 +94,25 @@ def test_above_chance_is_the_worst_seed():
         st.above_chance(right * 0.5, np.full(100, 0.5))
 
 
+def test_clustered_all_right_is_the_exact_test_on_one_item_per_cluster():
+    clusters = np.repeat(["a", "b", "c", "d", "e"], 3)
+    right, chance = np.ones((15, 2)), np.full(15, 1 / 3)
+    assert st.above_chance(right, chance, clusters) == pytest.approx(stats.binom.sf(4, 5, 1 / 3))
+    mixed = np.repeat([0.5, 0.25, 0.5, 0.25, 0.5], 3)  # guessing levels differ: that is no spread of the answers
+    assert st.above_chance(right, mixed, clusters) == pytest.approx(st.right_answers_tail(mixed[::3])[5])
+    assert st.above_chance(np.zeros((15, 2)), chance, clusters) == 1.0
+    assert st.above_chance(right[:3], chance[:3], clusters[:3]) == pytest.approx(1 / 3)  # one cluster
+
+
+def test_equally_good_clusters_are_bounded_by_enumeration():
+    """Two of three right in every cluster: guessing gets that far no more often, whatever a cluster's items share."""
+    clusters, chance = np.repeat(np.arange(4), 3), np.full(12, 0.25)
+    p = st.above_chance(np.tile([[1.0], [1.0], [0.0]], (4, 1)), chance, clusters)
+    alone = stats.binom.sf(1, 3, 0.25) ** 4
+    together = 0.25**4
+    assert p == pytest.approx((0.25 / (2 / 3)) ** 4) and max(alone, together) < p < 0.05
+
+
 def test_holm_against_the_textbook_example():
     assert st.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert st.holm([]) == []
