@@ -97,10 +97,11 @@ def _beside(
 def median_over_prompts(scores: Scores, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
     """Mean over seeds of the median over prompts of the mean over questions, with its 95 % interval, as fractions.
 
-    Bootstrap percentiles: questions (with all their prompts) and seeds drawn with replacement.
+    Bootstrap percentiles: questions (with all their prompts) and seeds drawn with replacement. A draw's median is over
+    the prompts that its questions have.
     """
     _, prompt_I = np.unique(scores.prompts.astype(str), return_inverse=True)
-    clusters = scores.documents if scores.clusters is None else scores.clusters
+    clusters = scores.items if scores.clusters is None else scores.clusters  # doc_ids repeat from task to task
     _, question_I = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     shape = (question_I.max() + 1, prompt_I.max() + 1, scores.values_IS.shape[1])
     sum_QPS, count_QP1 = np.zeros(shape), np.zeros((*shape[:2], 1))
@@ -108,8 +109,9 @@ def median_over_prompts(scores: Scores, draws: int = 2000, seed: int = 0) -> tup
     np.add.at(count_QP1, (question_I, prompt_I), 1.0)
 
     def median(weight_Q: np.ndarray, seeds: np.ndarray) -> float:
-        means_PS = np.tensordot(weight_Q, sum_QPS[:, :, seeds], 1) / np.tensordot(weight_Q, count_QP1, 1)
-        return float(np.median(means_PS, axis=0).mean())
+        sum_PS, count_P1 = np.tensordot(weight_Q, sum_QPS[:, :, seeds], 1), np.tensordot(weight_Q, count_QP1, 1)
+        asked_P = count_P1[:, 0] > 0
+        return float(np.median(sum_PS[asked_P] / count_P1[asked_P], axis=0).mean())
 
     rng, n_questions, n_seeds = np.random.default_rng(seed), shape[0], shape[2]
     drawn = [

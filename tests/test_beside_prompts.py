@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,36 @@ def test_table_9_stands_beside_ours_with_the_model_of_our_size(tmp_path, wording
         assert found.verdict.startswith("not comparable: five prompts of our wording")
     else:
         assert found.verdict == "not comparable: published 560M parameters, ours 0.20M"
+
+
+def _asked(asked: dict[str, tuple[str, float]], clusters: list[str] | None) -> Scores:
+    """Scores of one seed: item → (prompt, score)."""
+    prompts, values = zip(*asked.values(), strict=True)
+    full = scores(np.array(values)[:, None, None])
+    known = None if clusters is None else np.array(clusters, dtype=object)
+    documents = np.array([int(item.rpartition("/")[2]) for item in asked])
+    return replace(
+        full, items=pd.Index(list(asked)), clusters=known, documents=documents, prompts=np.array(prompts, dtype=object)
+    )
+
+
+def test_a_draw_without_a_prompt_is_the_median_of_the_others():
+    """Only question a has prompt q. All 27 draws by hand: each is likelier than 2.5 %, so the limits are the extremes."""
+    asked = {"t/0": ("p", 1.0), "t/1": ("q", 0.0), "t/2": ("p", 0.0), "t/3": ("p", 1.0)}
+    by_question = {"a": {"p": 1.0, "q": 0.0}, "b": {"p": 0.0}, "c": {"p": 1.0}}
+    medians = []
+    for draw in itertools.product("abc", repeat=3):
+        means = [
+            np.mean([by_question[q][prompt] for q in draw if prompt in by_question[q]])
+            for prompt in "pq"
+            if any(prompt in by_question[q] for q in draw)
+        ]
+        medians.append(np.median(means))
+    value, low, high = median_over_prompts(_asked(asked, ["a", "a", "b", "c"]))
+    assert value == pytest.approx((2 / 3 + 0) / 2) and (low, high) == (min(medians), max(medians)) == (0.0, 1.0)
+
+
+def test_equal_doc_ids_of_two_tasks_are_two_questions():
+    asked = {"s/0": ("p", 1.0), "s/1": ("p", 1.0), "t/0": ("p", 0.0), "t/1": ("p", 0.0)}
+    value, low, high = median_over_prompts(_asked(asked, None))
+    assert value == 0.5 and low == 0.0 and high == 1.0  # of 256 draws 16 are all s: more than 2.5 %
