@@ -252,13 +252,16 @@ def seal_measurements(folder: Path, names: Sequence[str], checkpoints: Mapping[s
 
 
 def read_measurements(folder: Path) -> dict[str, MeasuredFile]:
-    """What a speed folder's record says of its files; nothing where it has no record.
+    """What a speed folder's record says of the files that are there; nothing where it has no record.
+
+    A file that is gone was not measured (a failed measurement takes its files along): no reason to refuse the others.
 
     Raises:
-        RecordError: the record is unreadable, or a file was changed or is missing.
+        RecordError: the record is unreadable, or a file was changed.
     """
     path = folder / SPEED_FILE
-    files = _parse(SpeedRecord, path).files if path.is_file() else {}
+    listed = _parse(SpeedRecord, path).files if path.is_file() else {}
+    files = {name: file for name, file in listed.items() if (folder / name).is_file()}
     _verify(folder, {name: file.sha256 for name, file in files.items()})
     return files
 

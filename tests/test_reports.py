@@ -321,3 +321,12 @@ def test_measurements_are_sealed_and_a_changed_one_is_named(copied, capsys):
     (root / "speed" / "traces.jsonl").write_text("changed")
     assert run("build", copied) == 2
     assert "traces.jsonl was changed after it was sealed" in capsys.readouterr().err
+
+
+def test_a_measurement_that_is_gone_hides_no_other(copied):
+    root = copied / "results/toy"
+    (root / "speed" / "traces.jsonl").write_text("")
+    seal_measurements(root / "speed", ["decoding.csv", "traces.jsonl"], {}, "cpu")
+    (root / "speed" / "traces.jsonl").unlink()
+    assert set(read_measurements(root / "speed")) == {"decoding.csv"}
+    assert run("build", copied) == 0 and run("explain", copied, "speed/xmlr_4:32/ratio") == 0
