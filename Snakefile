@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 from harness.suites import load_suite
+from trainers.contamination import SCHEMA_VERSION as SEAL_VERSION
 from trainers.world.build import SCHEMA_VERSION
 
 suite = load_suite(config.get("suite", "mini"))
@@ -62,6 +63,8 @@ if suite.corpus:
         output:
             f"{ROOT}/corpus/contamination.csv",
             f"{ROOT}/corpus/contamination.json",
+        params:
+            version=SEAL_VERSION,
         shell:
             "{PYTHON} -m trainers contamination {ROOT}/corpus/train.jsonl --items {ROOT}/corpus/eval/*.jsonl > /dev/null"
 

@@ -1,8 +1,8 @@
 """Full scores against those on clean items only, from the contamination.csv beside what a system was trained on.
 
 The file names every item as `task:doc_id` (found by lm-eval's samples) or `file:row` (a table's `files` say which file
-holds a task's documents, row n being document n − 1). contamination.json beside it says which rows and items it is of:
-one that is of other data is refused.
+holds a task's documents, row n being document n − 1). contamination.json beside it seals it and the rows and items it is
+of: where one of them was changed or is gone it is refused.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_found(results: Results, place: Path) -> Found | None:
     """What was found about the items, None where nobody looked.
 
     Raises:
-        TableError: the files cannot be read, or are of other training rows or items than the folder's.
+        TableError: the files cannot be read, or what they are of was changed or is gone.
     """
     folder = results.root / place
     if not (folder / CSV_FILE).is_file():
@@ -100,12 +100,14 @@ def read_found(results: Results, place: Path) -> Found | None:
         with open(folder / CSV_FILE, encoding="utf-8", newline="") as file:
             clean = {row["item"]: bool(int(row["clean"])) for row in csv.DictReader(file)}
         said = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        digests = {**said["rows"], **said["items"]}
+        digests = {**said["table"], **said["rows"], **said["items"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TableError(f"{folder / CSV_FILE} is no list of clean items ({error!r}); {again}") from error
     for name, digest in digests.items():
-        if file_digest(folder / name) not in (None, digest):
-            raise TableError(f"{folder / CSV_FILE} is of another {name} than the one beside it; {again}")
+        now = file_digest(folder / name)
+        if now != digest:
+            what = "is gone" if now is None else "was changed"
+            raise TableError(f"{folder / CSV_FILE}: {name}, which its record seals, {what}; {again}")
     return Found((place / CSV_FILE).as_posix(), clean)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ import yaml
 from harness.records import sha256_file
 from harness.suites import CorpusPlan
 from reports.cells import Scores, TableError
-from reports.contamination_table import full_against_clean, mixture_of, subset
+from reports.contamination_table import full_against_clean, mixture_of, read_found, subset
 from reports.frame import load_results
 from reports.provenance import explain
 from reports.render import to_csv
 from reports.tables import build_tables, load_specs
+from trainers.contamination import Contamination, write
 
 SPEC = {"contamination": load_specs()["contamination"]}
 
@@ -35,19 +36,15 @@ def made(tmp_path_factory):
     return suite, root, tasks
 
 
-def write_found(root, dirty: dict[str, set[int]], skip: str = "") -> None:
+def write_found(root, dirty: dict[str, set[int]], skip: str = "", place: str = "corpus", items: Sequence[Path] = ()):
     """contamination.csv of every task: `dirty` task → doc_ids that are not clean; NLI by file and row, others by task."""
-    with open(root / "corpus" / "contamination.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["item", "exact", "near", "twin", "clean"])
-        for task in (*synthetic.HELDIN, *synthetic.HELDOUT):
-            for number in range(24):
-                name = f"nli.jsonl:{number + 1}" if task == "mini_nli" else f"{task}:{number}"
-                bad = number in dirty.get(task, set())
-                if name != skip:
-                    table.writerow([name, int(bad), "0.0000", 0, int(not bad)])
-    said = {"rows": {"train.jsonl": sha256_file(root / "corpus" / "train.jsonl")}, "items": {}}
-    (root / "corpus" / "contamination.json").write_text(json.dumps(said))
+    found = {}
+    for task in (*synthetic.HELDIN, *synthetic.HELDOUT):
+        for number in range(24):
+            name = f"nli.jsonl:{number + 1}" if task == "mini_nli" else f"{task}:{number}"
+            found[name] = Contamination(number in dirty.get(task, set()), 0.0, False)
+    found.pop(skip, None)
+    write(found, root / place / "contamination.csv", [root / "corpus" / "train.jsonl"], items)
 
 
 def table(made, root=None):
@@ -95,11 +92,33 @@ def test_files_of_other_data_are_refused(made, tmp_path):
         table(made, root)
     write_found(root, {})
     (root / "corpus" / "train.jsonl").write_text("{} \n")
-    with pytest.raises(TableError, match="another train.jsonl"):
+    with pytest.raises(TableError, match="train.jsonl, which its record seals, was changed"):
         table(made, root)
     (root / "corpus" / "contamination.json").write_text("[]")
     with pytest.raises(TableError, match="no list of clean items"):
         table(made, root)
+
+
+def test_table_and_items_are_sealed_wherever_they_lie(made, tmp_path):
+    root = shutil.copytree(made[1], tmp_path / "toy")
+    samples = root / "runs/mt0-0/main/mini_nli/samples.jsonl"
+    write_found(root, {}, items=[samples])
+    recorded = json.loads((root / "corpus" / "contamination.json").read_text())
+    assert list(recorded["items"]) == ["../runs/mt0-0/main/mini_nli/samples.jsonl"]
+    results = load_results(made[0], root, made[2])
+    assert read_found(results, Path("corpus")) is not None
+    before = samples.read_text()
+    samples.write_text(before + "\n")
+    with pytest.raises(TableError, match="mini_nli/samples.jsonl, which its record seals, was changed"):
+        read_found(results, Path("corpus"))
+    samples.unlink()
+    with pytest.raises(TableError, match="mini_nli/samples.jsonl, which its record seals, is gone"):
+        read_found(results, Path("corpus"))
+    samples.write_text(before)
+    with open(root / "corpus" / "contamination.csv", "a") as file:
+        file.write("mini_nli:99,0,0.0000,0,1\n")
+    with pytest.raises(TableError, match="contamination.csv, which its record seals, was changed"):
+        read_found(results, Path("corpus"))
 
 
 @pytest.mark.parametrize("right", [0.5, 0.9])

@@ -9,7 +9,9 @@ Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard s
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from harness.records import sha256_file, write_atomically
 ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 WORDS = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
 SHINGLE = 5
+SCHEMA_VERSION = 2  # of the .json beside the table
 
 
 def words_of(text: str) -> list[str]:
@@ -157,15 +160,21 @@ def write(
 ) -> None:
     """One line per item: name, exact, near (estimated similarity), twin, clean; so that clean subsets can be scored.
 
-    Beside it, as .json, the sha256 of the files whose rows and items were compared (items by folder/name).
+    Beside it, as .json and last, the sha256 of the table and of the files whose rows and items were compared, by their
+    paths from its folder.
     """
-    digests = {
-        "rows": {path.name: sha256_file(path) for path in rows},
-        "items": {f"{path.resolve().parent.name}/{path.name}": sha256_file(path) for path in items},
-    }
-    write_atomically(path.with_suffix(".json"), json.dumps(digests, indent=1) + "\n")
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["item", "exact", "near", "twin", "clean"])
-        for name, one in found.items():
-            table.writerow([name, int(one.exact), f"{one.near:.4f}", int(one.twin), int(one.clean)])
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["item", "exact", "near", "twin", "clean"])
+    for name, one in found.items():
+        table.writerow([name, int(one.exact), f"{one.near:.4f}", int(one.twin), int(one.clean)])
+    write_atomically(path, text.getvalue())
+    files = {"table": [path], "rows": rows, "items": items}
+    sealed = {part: {_from(path.parent, p): sha256_file(p) for p in paths} for part, paths in files.items()}
+    record = {"schema_version": SCHEMA_VERSION, **sealed}
+    write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+
+
+def _from(folder: Path, path: Path) -> str:
+    """The way from a folder to a file, links to folders followed."""
+    return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
