@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -24,6 +25,7 @@ from reports.locations import checkpoint_folder
 from reports.tables import Group, Line, Table, TableSpec, groups_of
 
 CSV_FILE, JSON_FILE = "contamination.csv", "contamination.json"
+CORPUS = Path("corpus")
 COLUMNS = {"items": "Items", "removed": "Removed", "full": "Full", "clean": "Clean", "difference": "Difference [95 %]"}
 
 
@@ -72,18 +74,25 @@ def contamination_table(results: Results, name: str, spec: TableSpec) -> Table |
 
 
 def mixture_of(results: Results, system: str) -> Path | None:
-    """The folder of a system's training rows, below the results folder: the suite's corpus, or its recipe's mixture."""
-    if results.suite.corpus is not None:
-        return Path("corpus")
+    """The folder of a system's training rows, below the results folder: its own mixture, or the suite's corpus.
+
+    None where the rows have no place of their own: the recipe names files, or nothing is known of it.
+    """
+    mixture = _mixture(results, system)
+    source = mixture.get("source", "embedded")
+    if source == "sources":
+        return Path("checkpoints") / "mixtures" / digest_of(mixture)
+    return CORPUS if source == "embedded" and results.suite.corpus is not None else None
+
+
+def _mixture(results: Results, system: str) -> Mapping[str, Any]:
+    """The mixture of a system's recipe, as training wrote it; empty where there is none."""
     for seed in results.suite.seeds:
         folder = checkpoint_folder(results.suite, results.root, system, seed)
         recipe = folder / "recipe.yaml" if folder else None
-        if recipe is None or not recipe.is_file():
-            continue
-        mixture = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("mixture")
-        if mixture:
-            return Path("checkpoints") / "mixtures" / digest_of(mixture)
-    return None
+        if recipe is not None and recipe.is_file():
+            return (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("mixture") or {}
+    return {}
 
 
 def read_found(results: Results, place: Path) -> Found | None:
@@ -177,17 +186,14 @@ def _from(cell: Cell, place: str) -> Cell:
     return replace(cell, facts={**cell.facts, "measured": place}) if place and cell.value is not None else cell
 
 
-def _notes(results: Results, places: Mapping[str, Path | None], found: Mapping[str, Found | None]) -> Sequence[str]:
-    lacking = {place: system for system, place in places.items() if place is not None and found[system] is None}
-    notes = []
-    for place, system in lacking.items():
-        folder = f"results/{results.suite.name}/{place.as_posix()}"
-        rows, items = (
-            (f"{folder}/train.jsonl", f"{folder}/eval/*.jsonl")
-            if results.suite.corpus is not None
-            else (folder, f"results/{results.suite.name}/runs/{system}-{results.suite.seeds[0]}/main/*/samples.jsonl")
-        )
-        notes.append(
-            f"— nobody has looked yet: `python -m trainers contamination {rows} --items {items}` fills these cells."
-        )
-    return notes
+def _notes(results: Results, places: Mapping[str, Path | None], found: Mapping[str, Found | None]) -> Iterator[str]:
+    """What a reader must know of the dashes and of subsets."""
+    suite, below = results.suite, f"results/{results.suite.name}"
+    for place, system in {p: s for s, p in places.items() if p is not None and found[s] is None}.items():
+        rows = f"{below}/{place.as_posix()}" + "/train.jsonl" * (place == CORPUS)
+        items = f"{below}/corpus/eval/*.jsonl" if suite.corpus else f"{below}/runs/{system}-{suite.seeds[0]}/main/*/samples.jsonl"  # fmt: skip
+        yield f"— nobody has looked yet: `python -m trainers contamination {rows} --items {items}` fills these cells."
+    for system in (system for system, place in places.items() if place == CORPUS):
+        if records := _mixture(results, system).get("records"):
+            label = suite.system(system).label
+            yield f"{label}: trained on the corpus's first {records} rows, held against all of them."

@@ -13,7 +13,7 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from harness.records import sha256_file
+from harness.records import digest_of, sha256_file
 from harness.suites import CorpusPlan
 from reports.cells import Scores, TableError
 from reports.contamination_table import full_against_clean, mixture_of, read_found, subset
@@ -121,6 +121,25 @@ def test_table_and_items_are_sealed_wherever_they_lie(made, tmp_path):
         read_found(results, Path("corpus"))
 
 
+def test_each_system_is_held_against_the_rows_it_was_trained_on(made, tmp_path):
+    root = shutil.copytree(made[1], tmp_path / "toy")
+    write_found(root, {"mini_nli": {0, 1}})
+    mixture = {"source": "sources", "sources": [{"name": "corpus"}]}
+    for seed in (0, 1):
+        (root / f"checkpoints/mt0-{seed}/recipe.yaml").write_text(yaml.safe_dump({"mixture": mixture}))
+        subset = {"mixture": {"source": "embedded", "records": 500}}
+        (root / f"checkpoints/decoder_it-{seed}/recipe.yaml").write_text(yaml.safe_dump(subset))
+    got, place = table(made, root), f"checkpoints/mixtures/{digest_of(mixture)}"
+    assert got.cells["nli:decoder_it", "removed"].value == 2 and got.cells["nli:mt0", "clean"].text == "—"
+    notes = " ".join(got.footnotes)
+    assert f"contamination results/toy/{place} --items results/toy/corpus/eval/*.jsonl`" in notes
+    assert "Decoder IT: trained on the corpus's first 500 rows" in notes
+    write_found(root, {"mini_nli": {0, 1, 2}}, place=place)
+    got = table(made, root)
+    assert [got.cells[f"nli:{system}", "removed"].value for system in ("decoder_it", "mt0")] == [2, 3]
+    assert got.cells["nli:mt0", "clean"].facts["measured"] == f"{place}/contamination.csv"
+
+
 @pytest.mark.parametrize("right", [0.5, 0.9])
 def test_the_interval_covers_the_true_difference(right):
     """Contaminated items are easier by 0.08; 95 % or a little more (Newcombe's interval is on the safe side)."""
@@ -149,7 +168,7 @@ def test_a_mixture_is_looked_for_where_training_puts_it(tmp_path):
     from trainers.checkpoint import mixture_folder
     from trainers.recipe import load_recipe
 
-    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"))
+    recipe = load_recipe(Path("trainers/recipes/sweeps/im.yaml@ratio_2,it"))
     suite = synthetic.make_suite(systems=("mt0",), seeds=(0,))
     root = synthetic.write_results(tmp_path / "toy", suite, per_language=1, speed=False)
     folder = root / "checkpoints" / "mt0-0"
