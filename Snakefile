@@ -24,6 +24,7 @@ MEASURED = {"decoding.csv": suite.speed, "lengths.csv": suite.lengths, "traces.j
 SPEED = {f"{ROOT}/speed/{name}": name.partition(".")[0] for name, plan in MEASURED.items() if plan}
 JUDGED = [f"{ROOT}/judge/shapes.csv"] if suite.judge else []
 ANALYSED = [f"{ROOT}/analysis/fits.csv"] if suite.analysis else []
+BY_HAND = [f"{ROOT}/judge/*/summary_*.json", "results/judge/trust_*.json", f"{ROOT}/checkpoints/mixtures/*/contamination.csv"]
 
 
 rule all:
@@ -161,6 +162,7 @@ rule report:
         JUDGED,
         f"{ROOT}/corpus/contamination.csv" if suite.corpus else [],
         sorted(str(path) for path in Path("reports").rglob("*.yaml")),
+        sorted(str(path) for pattern in BY_HAND for path in Path().glob(pattern)),  # judged or looked for: no rule makes them
     output:
         f"{ROOT}/report.md",
         f"{ROOT}/report/index.html",

@@ -122,6 +122,19 @@ def test_a_second_call_does_nothing(made):
     assert "nothing to do" in plan.stdout
 
 
+def test_a_judged_summary_asks_for_another_report(made):
+    summary = SMOKE / "judge" / "mt_bench" / "summary_j_single.json"
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text("{}")
+    try:
+        plan = call("harness", "make", "--suite", "smoke", "--plan").stdout
+    finally:
+        shutil.rmtree(summary.parent)
+    jobs = [line.split()[:2] for line in plan.splitlines() if line.split()[1:2] == ["1"]]
+    assert jobs == [["report", "1"]], plan
+    assert "nothing to do" in call("harness", "make", "--suite", "smoke", "--plan").stdout
+
+
 def test_a_finished_run_is_not_done_again_and_a_changed_one_is(made):
     folder = SMOKE / "runs" / "mt0-0" / "main" / "mini_retell"
     other = SMOKE / "runs" / "mt0-0" / "main" / "mini_nli" / "run.json"
