@@ -89,7 +89,7 @@ def _plan(suite: Suite, suite_name: str, cores: int) -> int:
         return 0
     print(f"{suite.name}: {suite.description}\n{'stage':<12}{'jobs':>6}{'each':>12}{'in all':>12}")
     total = 0.0
-    for rule in ("corpus", "tokenizer", "train", "evaluate", "judge", "speed", "report"):
+    for rule in ("corpus", "tokenizer", "contamination", "train", "evaluate", "analysis", "judge", "speed", "report"):
         if jobs := counts.get(rule, 0):
             each = suite.forecast.get(rule, 0.0)
             side = min(cores, jobs) if rule in ("train", "evaluate") else 1
