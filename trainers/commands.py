@@ -218,7 +218,7 @@ def _analysis(arguments: argparse.Namespace) -> None:
     print("\n".join(str(path) for path in write(found, out)))
     for row in found["fits"]:
         print(
-            f"gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
+            f"{row.sweep} ({row.method}): gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
         )
 
 
