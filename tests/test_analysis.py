@@ -11,9 +11,11 @@ import pytest
 
 from harness.suites import ConfigError
 from tests.conftest import WORDS
+from trainers.__main__ import parser
 from trainers.analysis import Subject, analyse, fits, gains, subject, unseen, written
 from trainers.analysis_tables import TABLES, GainRow, LossRow, SummaryRow, columns, distributions, fit_of, write
 from trainers.checkpoint import train_checkpoint
+from trainers.commands import run
 from trainers.losses import load
 from trainers.mixture import read_records
 from trainers.recipe import Recipe, load_recipe
@@ -145,6 +147,29 @@ def test_a_whole_analysis(sweep, checkpoints, tmp_path):
         with open(tmp_path / f"{name}.csv", newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
         assert list(table[0]) == columns(name) and len(table) == len(found[name])
+
+
+def test_a_suite_below_another_folder_of_results(sweep, tmp_path, capsys):
+    made, folders = sweep
+    root = tmp_path / "elsewhere" / "toy"
+    (root / "checkpoints").mkdir(parents=True)
+    (root / "corpus").symlink_to(made / "corpus")
+    systems = [
+        {"name": folder.name.replace("-", "_"), "recipe": "-", "adapter": "ar", "label": "-", "paradigm": "-"}
+        for folder in folders
+    ]
+    plans = {"evaluations": [{"name": "main", "tasks": ["mini_heldin"]}], "analysis": {"examples": 9, "answers": 0}}
+    suite = {"name": "toy", "description": "-", "seeds": [0], "systems": systems} | plans
+    (tmp_path / "toy.yaml").write_text(json.dumps(suite))
+    command = ["analysis", "--suite", str(tmp_path / "toy.yaml"), "--results", str(tmp_path / "elsewhere")]
+    with pytest.raises(ConfigError, match="elsewhere/toy/checkpoints/it_40-0"):
+        run(parser().parse_args(command))
+    for folder in folders:
+        (root / "checkpoints" / (folder.name.replace("-", "_") + "-0")).symlink_to(folder)
+    run(parser().parse_args(command))
+    printed = capsys.readouterr().out
+    assert "im_sweep_rows_500_im (im): gain = " in printed and str(root / "analysis" / "fits.csv") in printed
+    assert {path.stem for path in (root / "analysis").iterdir()} == set(TABLES)
 
 
 def test_answers_do_not_depend_on_the_batch(sweep):

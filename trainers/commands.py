@@ -56,8 +56,9 @@ def add(commands: Any) -> None:
     )
     one.add_argument("checkpoints", type=Path, nargs="*", help="folders (default: all of --suite)")
     one.add_argument(
-        "--suite", help="name or file: its checkpoints, corpus and plan; results in results/SUITE/analysis"
+        "--suite", help="name or file: its checkpoints, corpus and plan; written to RESULTS/SUITE/analysis"
     )
+    one.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
     one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
     one.add_argument("--examples", type=int, help="measured per training set, and test rows (default 500)")
@@ -201,7 +202,7 @@ def _analysis(arguments: argparse.Namespace) -> None:
     from trainers.recipe import MixtureSpec
 
     suite = load_suite(arguments.suite) if arguments.suite else None
-    root = Path("results") / suite.name if suite else None
+    root = arguments.results / suite.name if suite else None
     folders, corpus = arguments.checkpoints, arguments.corpus or (root / "corpus" if root else None)
     if suite and root and not folders:
         folders = [root / "checkpoints" / f"{one.name}-{seed}" for one in suite.systems for seed in suite.seeds]
