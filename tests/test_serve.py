@@ -143,6 +143,15 @@ def test_a_stream_is_the_answer():
     assert [one["choices"][0]["finish_reason"] for one in parsed[:-1]] == [None, None, "stop"]
 
 
+def test_a_long_dialogue_is_refused_unless_prompt_and_answer_have_positions_of_their_own():
+    model: Any = Parrot()
+    request = asked(messages=[{"role": "user", "content": "word " * 180}], max_tokens=50)
+    with pytest.raises(RequestError, match="has 180 tokens; beside an answer of up to 50 the model holds 150"):
+        ChatServer(model, "m").complete(request)
+    model.backend = "seq2seq"
+    assert text_of(ChatServer(model, "m").complete(request)).startswith("word word")
+
+
 def test_dialogues():
     def messages(*roles):
         return asked(messages=[{"role": role, "content": role} for role in roles]).messages
