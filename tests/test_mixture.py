@@ -188,6 +188,17 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     assert (tmp_path / "a.jsonl").is_file() and not (tmp_path / "a.jsonl.partial").exists()
 
 
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    one = spec(source("a", "xp3", jsonl(tmp_path / "a.jsonl", [{"inputs": "x", "targets": "y"}])))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecordError, match="holds no mixture.json, so it is not replaced"):
+        build(one, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    assert build(one, tmp_path / "empty") == build(one, tmp_path / "empty")
+
+
 def test_weights_repeat_rows(tmp_path):
     one = jsonl(tmp_path / "a.jsonl", [{"inputs": f"a{i}", "targets": "x"} for i in range(100)])
     two = jsonl(tmp_path / "b.jsonl", [{"inputs": f"b{i}", "targets": "x"} for i in range(50)])

@@ -175,7 +175,11 @@ def test_dialogues():
         ({"n": 2}, "n=2: this server writes one answer", 400),
         ({"tools": [{}]}, "'tools' is not supported", 400),
         ({"logprobs": True}, "'logprobs' is not supported", 400),
-        ({"messages": [{"role": "user", "content": "word " * 300}]}, "has 300 tokens; beside an answer of up to .* holds", 400),
+        (
+            {"messages": [{"role": "user", "content": "word " * 300}]},
+            "has 300 tokens; beside an answer of up to .* holds",
+            400,
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(change, message, status):

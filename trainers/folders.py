@@ -31,12 +31,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
+def replaced(folder: Path, mark: str) -> Iterator[Path]:
     """An empty folder to fill, which then takes the folder's place; one process at a time, so hold the lock.
 
+    Args:
+        mark: the file that every folder of its kind has; one without it is somebody's own and stays.
+
     Raises:
-        RecordError: it cannot be written; nothing is left behind.
+        RecordError: the folder holds other files, or cannot be written; nothing is left behind.
     """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+        raise RecordError(f"{folder} is there and holds no {mark}, so it is not replaced: name another folder.")
     partial = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

@@ -223,7 +223,7 @@ def build(spec: MixtureSpec, folder: Path) -> dict[str, Any]:
         return summary
     with locked(folder):
         if (summary := finished(folder, identity)) is None:
-            with replaced(folder) as partial:
+            with replaced(folder, MIXTURE) as partial:
                 summary = _write(spec, partial, identity)
     return summary
 

@@ -57,7 +57,7 @@ def tokenise(mixture: Path, tokenizer, tokenizer_digest: str, template: str, tra
     if not (folder / TOKENS).is_file():
         with locked(folder):
             if not (folder / TOKENS).is_file():
-                with replaced(folder) as partial:
+                with replaced(folder, TOKENS) as partial:
                     _write(mixture, partial, tokenizer, template, training)
     for name, sha256 in json.loads((folder / TOKENS).read_text())["shards"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
