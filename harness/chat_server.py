@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.chat import FAILED, ChatRequest, RequestError, dialogue_of, error_body
-from harness.judges.answers import Dialogue, Writing, form_of, longest_of, prompt_of, room_of, write_answers
+from harness.judges.answers import Dialogue, Writing, form_of, longest_of, prompt_of, prompt_room, write_answers
 from harness.streaming import write_in_pieces
 
 logger = logging.getLogger(__name__)
@@ -115,12 +115,12 @@ class ChatServer:
         self._turn.acquire()
         try:
             read, longest = self._count(prompt_of(self.model, dialogue)), longest_of(self.model, writing.max_tokens)
-            room = room_of(self.model)
+            room = prompt_room(self.model, writing.max_tokens)
             if not read:
                 raise RequestError("messages: expected some text to answer, got none.")
-            if read + longest > room:
+            if read > room:
                 raise RequestError(
-                    f"the dialogue has {read} tokens and the answer may have {longest}: the model holds {room}. Shorten "
+                    f"the dialogue has {read} tokens; beside an answer of up to {longest} the model holds {room}. Shorten "
                     "the dialogue or lower max_tokens.",
                     code="context_length_exceeded",
                 )

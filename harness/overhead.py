@@ -1,7 +1,8 @@
 """Overhead: what a run takes beside its network, on a multiple-choice task of some two thousand questions.
 
 A run is measured whole, as `python -m harness run` does it once Python and the checkpoint are loaded: the task's
-documents, prompts and requests, scores, metrics, lm-eval's files, the seal. Three parts, in seconds of wall time:
+documents, prompts and requests, scores, metrics, lm-eval's files, the seal. Three parts, in seconds of processor time (with
+an accelerator: of wall time; `clock` says which):
 
     network   inside the network: its forward passes and its projections to the vocabulary
     adapter   the rest of the adapter: encoding pairs, choosing and packing rows, reading scores out
@@ -35,7 +36,7 @@ from harness.suites import ConfigError, OverheadPlan, Suite
 
 COLUMNS: tuple[str, ...] = (
     "suite", "system", "adapter", "tasks", "questions", "requests", "repeats", "seconds", "network_seconds",
-    "adapter_seconds", "around_seconds", "overhead", "overhead_around", "device",
+    "adapter_seconds", "around_seconds", "overhead", "overhead_around", "clock", "device",
 )  # fmt: skip
 NETWORK = (
     "hidden",
@@ -113,5 +114,6 @@ def _row(suite: Suite, system: str, runs: list[dict[str, Any]]) -> dict[str, Any
         if name.endswith("seconds") or name.startswith("overhead")
     }
     facts = {"suite": suite.name, "system": system, "adapter": suite.system(system).adapter}
+    clock = "wall" if torch.cuda.is_available() else "processor"
     counts = {"questions": runs[0]["questions"], "requests": runs[0]["requests"], "repeats": len(runs)}
-    return {**facts, "tasks": "+".join(runs[0]["tasks"]), **counts, **medians, "device": device_name()}
+    return {**facts, "tasks": "+".join(runs[0]["tasks"]), **counts, **medians, "clock": clock, "device": device_name()}

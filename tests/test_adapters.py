@@ -252,16 +252,18 @@ def test_constructor_errors_are_sentences(checkpoints, tmp_path, monkeypatch):
 
 
 def test_a_narrow_network_takes_one_thread_unless_told(monkeypatch):
-    def threads(width, device="cpu"):
+    def threads(*widths, device="cpu"):
         torch.set_num_threads(2)
-        fit_threads(SimpleNamespace(hidden_size=width), device)
+        for width in widths:
+            fit_threads(SimpleNamespace(hidden_size=width), device)
         return torch.get_num_threads()
 
     before = torch.get_num_threads()
     try:
         assert threads(NARROW) == 2  # the tests run with OMP_NUM_THREADS
         monkeypatch.delenv("OMP_NUM_THREADS")
-        assert [threads(NARROW), threads(NARROW + 1), threads(NARROW, "cuda")] == [1, 2, 2]
+        assert [threads(NARROW + 1), threads(NARROW, device="cuda")] == [2, 2]
+        assert [threads(NARROW), threads(NARROW, NARROW, NARROW + 1), threads(NARROW + 1, NARROW)] == [1, 2, 1]
     finally:
         torch.set_num_threads(before)
 

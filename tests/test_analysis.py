@@ -11,9 +11,11 @@ import pytest
 
 from harness.suites import ConfigError
 from tests.conftest import WORDS
+from trainers.__main__ import parser
 from trainers.analysis import Subject, analyse, fits, gains, subject, unseen, written
-from trainers.analysis_tables import TABLES, LossRow, SummaryRow, columns, distributions, fit_of, write
+from trainers.analysis_tables import TABLES, GainRow, LossRow, SummaryRow, columns, distributions, fit_of, write
 from trainers.checkpoint import train_checkpoint
+from trainers.commands import run
 from trainers.losses import load
 from trainers.mixture import read_records
 from trainers.recipe import Recipe, load_recipe
@@ -55,12 +57,32 @@ def test_gains_and_fits_by_hand():
     assert [row.gain for row in found] == pytest.approx([20, 30, 10]) and [row.ratio for row in found] == [1, 4, 7]
     assert all(row.gain_standard_error == pytest.approx(0, abs=1e-9) for row in found)  # the same share of every loss
     (fit,) = fits(subjects, found)
-    by_hand = fit_of("ratio", [1, 4, 7], [20, 30, 10])
+    by_hand = fit_of("im_sweep_ratio_1_im", "im", "ratio", [1, 4, 7], [20, 30, 10])
     assert (fit.slope, fit.slope_standard_error) == pytest.approx((by_hand.slope, by_hand.slope_standard_error))
-    assert (fit.against, fit.points, fit.lowest, fit.highest) == ("ratio", 3, 1, 7)
-    paper = fit_of("ratio", [0.1, 1, 10], [18.85 * math.log10(x) + 25.83 for x in (0.1, 1, 10)])
+    assert (fit.sweep, fit.method, fit.against) == ("im_sweep_ratio_1_im", "im", "ratio")
+    assert (fit.points, fit.lowest, fit.highest) == (3, 1, 7)
+    paper = fit_of("paper", "im", "ratio", [0.1, 1, 10], [18.85 * math.log10(x) + 25.83 for x in (0.1, 1, 10)])
     assert (paper.slope, paper.intercept, paper.r_squared) == pytest.approx((18.85, 25.83, 1.0))
     assert fits(subjects[:4], found[:2]) == []  # two points make no fit
+
+
+def test_fits_of_other_methods_and_recipes_can_be_told_apart():
+    subjects, rows = [], []
+    for words, data in [(27, "ratio_8"), (3, "ratio_1"), (15, "ratio_4")]:
+        im = given(data, "im", words=words)
+        plain: dict[str, Any] = im.recipe.model_dump()
+        settings = {"settings": plain["objective"]["settings"] | {"template_loss": True}}
+        released = plain | {"objective": plain["objective"] | settings}
+        longer = plain | {"name": f"longer_{data}", "training": plain["training"] | {"epochs": 9}}
+        for recipe in (plain, released, longer):
+            one = Subject(Path(str(len(subjects))), Recipe(**recipe), im.trained_on)
+            subjects.append(one)
+            rows.append(GainRow("it", one.folder.name, 0, 2, one.ratio, 0, 0, 0, 0, float(words), 0))
+    assert [(fit.sweep, fit.method, fit.against, fit.points) for fit in fits(subjects, rows)] == [
+        ("im_sweep_ratio_1_im", "im", "ratio", 3),
+        ("im_sweep_ratio_1_im", "im_released", "ratio", 3),
+        ("longer_ratio_1", "im", "ratio", 3),
+    ]
 
 
 def test_distributions_hold_every_example_once():
@@ -125,6 +147,29 @@ def test_a_whole_analysis(sweep, checkpoints, tmp_path):
         with open(tmp_path / f"{name}.csv", newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
         assert list(table[0]) == columns(name) and len(table) == len(found[name])
+
+
+def test_a_suite_below_another_folder_of_results(sweep, tmp_path, capsys):
+    made, folders = sweep
+    root = tmp_path / "elsewhere" / "toy"
+    (root / "checkpoints").mkdir(parents=True)
+    (root / "corpus").symlink_to(made / "corpus")
+    systems = [
+        {"name": folder.name.replace("-", "_"), "recipe": "-", "adapter": "ar", "label": "-", "paradigm": "-"}
+        for folder in folders
+    ]
+    plans = {"evaluations": [{"name": "main", "tasks": ["mini_heldin"]}], "analysis": {"examples": 9, "answers": 0}}
+    suite = {"name": "toy", "description": "-", "seeds": [0], "systems": systems} | plans
+    (tmp_path / "toy.yaml").write_text(json.dumps(suite))
+    command = ["analysis", "--suite", str(tmp_path / "toy.yaml"), "--results", str(tmp_path / "elsewhere")]
+    with pytest.raises(ConfigError, match="elsewhere/toy/checkpoints/it_40-0"):
+        run(parser().parse_args(command))
+    for folder in folders:
+        (root / "checkpoints" / (folder.name.replace("-", "_") + "-0")).symlink_to(folder)
+    run(parser().parse_args(command))
+    printed = capsys.readouterr().out
+    assert "im_sweep_rows_500_im (im): gain = " in printed and str(root / "analysis" / "fits.csv") in printed
+    assert {path.stem for path in (root / "analysis").iterdir()} == set(TABLES)
 
 
 def test_answers_do_not_depend_on_the_batch(sweep):

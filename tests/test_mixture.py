@@ -2,18 +2,23 @@
 
 import gzip
 import json
+import pkgutil
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.records import RecordError
 from harness.suites import ConfigError
 from trainers.composition import allot, copies, rank_in_group, repeats, shuffled_keys
 from trainers.mixture import MIXTURE, ROWS, build, held
 from trainers.mixture_files import records_of
 from trainers.mixture_speed import measure
-from trainers.recipe import MixtureSpec
+from trainers.recipe import MixtureSpec, TrainingSpec
+from trainers.shards import tokenise
 from trainers.sources import SourceSpec, stream
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -150,6 +155,48 @@ def test_a_share_keeps_language_task_and_template_within_one_row(tmp_path):
     for keys in (("language",), ("language", "task"), ("language", "task", "template")):
         whole, part = (Counter(tuple(r[key] for key in keys) for r in some) for some in (rows, kept))
         assert all(abs(part[name] - whole[name] * 731 / 3000) < 1 for name in whole)
+
+
+def test_jobs_that_share_a_mixture_make_it_once(tmp_path, monkeypatch, tokenizer):
+    rows = [{"inputs": f"say red {i}", "targets": "red cat"} for i in range(20)]
+    plan, mixture = spec(source("s", "xp3", jsonl(tmp_path / "a.jsonl", rows))), tmp_path / "mixtures" / "m"
+    training = TrainingSpec(steps=1, learning_rate=1e-3, max_length=64)
+    jobs = {
+        "trainers.mixture._write": lambda _: build(plan, mixture)["training_rows"],
+        "trainers.shards._write": lambda _: len(tokenise(mixture, tokenizer, "t", "plain", training)),
+    }
+    for name, job in jobs.items():
+        write, calls = pkgutil.resolve_name(name), []
+
+        def slow(*arguments, write=write, calls=calls):
+            calls.append(arguments)
+            time.sleep(0.5)  # long enough for the other job to come in, were it let in
+            return write(*arguments)
+
+        monkeypatch.setattr(name, slow)
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(job, range(2))) == [20, 20]
+        assert len(calls) == 1
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    plan = spec(source("s", "xp3", jsonl(tmp_path / "a.jsonl", [{"inputs": "a", "targets": "b"}])))
+    for folder in (tmp_path / "a.jsonl", tmp_path / "a.jsonl" / "out"):
+        with pytest.raises(RecordError, match=f"cannot write {folder}: .*Free space or choose"):
+            build(plan, folder)
+    assert (tmp_path / "a.jsonl").is_file() and not (tmp_path / "a.jsonl.partial").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    one = spec(source("a", "xp3", jsonl(tmp_path / "a.jsonl", [{"inputs": "x", "targets": "y"}])))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RecordError, match="holds no mixture.json, so it is not replaced"):
+        build(one, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    assert build(one, tmp_path / "empty") == build(one, tmp_path / "empty")
 
 
 def test_weights_repeat_rows(tmp_path):

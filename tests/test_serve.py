@@ -143,6 +143,15 @@ def test_a_stream_is_the_answer():
     assert [one["choices"][0]["finish_reason"] for one in parsed[:-1]] == [None, None, "stop"]
 
 
+def test_a_long_dialogue_is_refused_unless_prompt_and_answer_have_positions_of_their_own():
+    model: Any = Parrot()
+    request = asked(messages=[{"role": "user", "content": "word " * 180}], max_tokens=50)
+    with pytest.raises(RequestError, match="has 180 tokens; beside an answer of up to 50 the model holds 150"):
+        ChatServer(model, "m").complete(request)
+    model.backend = "seq2seq"
+    assert text_of(ChatServer(model, "m").complete(request)).startswith("word word")
+
+
 def test_dialogues():
     def messages(*roles):
         return asked(messages=[{"role": role, "content": role} for role in roles]).messages
@@ -166,7 +175,11 @@ def test_dialogues():
         ({"n": 2}, "n=2: this server writes one answer", 400),
         ({"tools": [{}]}, "'tools' is not supported", 400),
         ({"logprobs": True}, "'logprobs' is not supported", 400),
-        ({"messages": [{"role": "user", "content": "word " * 300}]}, "has 300 tokens .* holds 200", 400),
+        (
+            {"messages": [{"role": "user", "content": "word " * 300}]},
+            "has 300 tokens; beside an answer of up to .* holds",
+            400,
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(change, message, status):

@@ -5,8 +5,12 @@ import math
 
 import pytest
 
-from trainers.compared import write
+from harness.records import RecordError, read_measurements
+from trainers.__main__ import parser
+from trainers.commands import run
+from trainers.compared import paired, write
 from trainers.logits_memory import logits_memory
+from trainers.mixture_speed import MixtureSpeed
 from trainers.training_speed import Setting, Timed, compare, decoder, examples, held_out_loss, overhead, turns
 
 TINY = Setting(width=16, layers=1, vocabulary=64, examples=64, held_out=8, batch=8)
@@ -54,3 +58,18 @@ def test_comparisons_are_medians_of_pairs(tmp_path):
 def test_loss_positions_alone_take_their_share_of_memory():
     found = logits_memory(vocabulary=5000, width=16, tokens=64)
     assert 0.1 < found.value < 0.4  # 9 of 64 positions carry loss; the plain way keeps the logits more than once
+
+
+def test_measurements_are_sealed_beside_the_others(tmp_path, monkeypatch):
+    folder, one = tmp_path / "speed", paired("peak", "bytes", "ratio", [1.0], [4.0], "toy")
+    monkeypatch.setattr("trainers.training_speed.measure", lambda *_: [one])
+    monkeypatch.setattr("trainers.logits_memory.logits_memory", lambda: one)
+    monkeypatch.setattr("trainers.mixture_speed.measure", lambda *_: MixtureSpeed(3, 90, 0.2, 0.1, 1000, 2))
+    for command in (["speed", "--out", str(folder)], ["mixture-speed", "--out", str(folder / "mixture.json")]):
+        run(parser().parse_args(command))
+    sealed = read_measurements(folder)
+    assert set(sealed) == {path.name for path in folder.iterdir()} - {"speed.json"}
+    assert set(sealed) == {"training.csv", "training.json", "mixture.json"} and not sealed["mixture.json"].checkpoints
+    (folder / "training.csv").write_text("what\n")
+    with pytest.raises(RecordError, match=r"training\.csv was changed"):
+        read_measurements(folder)

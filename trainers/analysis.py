@@ -207,8 +207,9 @@ def fits(subjects: Sequence[Subject], found: Sequence[GainRow]) -> list[FitRow]:
         sweeps: dict[tuple[str, str], list[GainRow]] = {}
         for row in found:
             sweeps.setdefault((of[row.im].method, of[row.im].key(*free)), []).append(row)
-        for rows in sweeps.values():
+        for (method, _), rows in sweeps.items():
             x = [row.ratio if against == "ratio" else float(row.training_examples) for row in rows]
             if len({round(value, 6) for value in x}) >= 3:
-                made.append(fit_of(against, x, [row.gain for row in rows]))
+                _, sweep = min((place, of[row.im].recipe.name) for place, row in zip(x, rows, strict=True))
+                made.append(fit_of(sweep, method, against, x, [row.gain for row in rows]))
     return made

@@ -74,8 +74,13 @@ class GainRow:
 
 @dataclass(frozen=True)
 class FitRow:
-    """fits.csv: gain = slope·log10(x) + intercept over the pairs of one sweep; x is `against`: ratio or examples."""
+    """fits.csv: gain = slope·log10(x) + intercept over the pairs of one sweep; x is `against`: ratio or examples.
 
+    `sweep` is the name of its IM recipe at the lowest x, `method` that of all its IM checkpoints.
+    """
+
+    sweep: str
+    method: str
     against: str
     slope: float
     slope_standard_error: float
@@ -102,13 +107,13 @@ def distributions(rows: Sequence[LossRow], bins: int = 40) -> list[BinRow]:
     ]
 
 
-def fit_of(against: str, x: Sequence[float], y: Sequence[float]) -> FitRow:
+def fit_of(sweep: str, method: str, against: str, x: Sequence[float], y: Sequence[float]) -> FitRow:
     """Least squares of y on log10 x, with the slope's standard error."""
     from scipy import stats
 
     line: Any = stats.linregress(np.log10(np.asarray(x)), np.asarray(y))
     slope, error, intercept = float(line.slope), float(line.stderr), float(line.intercept)
-    return FitRow(against, slope, error, intercept, float(line.rvalue) ** 2, len(x), min(x), max(x))
+    return FitRow(sweep, method, against, slope, error, intercept, float(line.rvalue) ** 2, len(x), min(x), max(x))
 
 
 def columns(table: str) -> list[str]:

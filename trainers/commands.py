@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def add(commands: Any) -> None:
     )
     one.add_argument("checkpoints", type=Path, nargs="*", help="folders (default: all of --suite)")
     one.add_argument(
-        "--suite", help="name or file: its checkpoints, corpus and plan; results in results/SUITE/analysis"
+        "--suite", help="name or file: its checkpoints, corpus and plan; written to RESULTS/SUITE/analysis"
     )
+    one.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
     one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
     one.add_argument("--examples", type=int, help="measured per training set, and test rows (default 500)")
@@ -75,12 +77,12 @@ def add(commands: Any) -> None:
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
     one.add_argument("--repeats", type=int, default=5, help="trainings of each way, each on its own seed (default 5)")
     one.add_argument("--rows", type=int, default=2048, help="examples of a training (default 2048)")
-    one.add_argument("--out", type=Path, help="folder for training.csv and training.json, e.g. results/mini/speed")
+    one.add_argument("--out", type=Path, help="folder for training.{csv,json} and speed.json, e.g. results/mini/speed")
     one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
     one.add_argument(
         "--rows", type=int, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
     )
-    one.add_argument("--out", type=Path, help="JSON to write, e.g. results/mini/speed/mixture.json")
+    one.add_argument("--out", type=Path, help="JSON to write, beside speed.json, e.g. results/mini/speed/mixture.json")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -200,7 +202,7 @@ def _analysis(arguments: argparse.Namespace) -> None:
     from trainers.recipe import MixtureSpec
 
     suite = load_suite(arguments.suite) if arguments.suite else None
-    root = Path("results") / suite.name if suite else None
+    root = arguments.results / suite.name if suite else None
     folders, corpus = arguments.checkpoints, arguments.corpus or (root / "corpus" if root else None)
     if suite and root and not folders:
         folders = [root / "checkpoints" / f"{one.name}-{seed}" for one in suite.systems for seed in suite.seeds]
@@ -217,7 +219,7 @@ def _analysis(arguments: argparse.Namespace) -> None:
     print("\n".join(str(path) for path in write(found, out)))
     for row in found["fits"]:
         print(
-            f"gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
+            f"{row.sweep} ({row.method}): gain = {row.slope:.2f} (± {row.slope_standard_error:.2f})·log10({row.against}) + {row.intercept:.2f}, {row.points} pairs"
         )
 
 
@@ -244,18 +246,29 @@ def _speed(arguments: argparse.Namespace) -> None:
     for one in found:
         print(one.line())
     if arguments.out:
-        print(", ".join(map(str, write(found, arguments.out))))
+        paths = write(found, arguments.out)
+        _seal(paths)
+        print(", ".join(map(str, paths)))
 
 
 def _mixture_speed(arguments: argparse.Namespace) -> None:
     import tempfile
     from dataclasses import asdict
 
+    from harness.records import write_atomically
     from trainers.mixture_speed import measure
 
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments.rows, Path(folder))
     print(found.line())
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+        write_atomically(arguments.out, json.dumps(asdict(found), indent=1) + "\n")
+        _seal([arguments.out])
+
+
+def _seal(paths: Sequence[Path]) -> None:
+    """Enter measurements, which are of no checkpoint, into the record of their folder."""
+    from harness.records import seal_measurements
+    from trainers.assemble import device_name
+
+    seal_measurements(paths[0].parent, [path.name for path in paths], {}, device_name())

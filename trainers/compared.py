@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
+
+from harness.records import write_atomically
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,16 @@ def paired(
 
 
 def write(found: Sequence[Compared], folder: Path) -> list[Path]:
-    """training.csv and training.json, one row per comparison."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(one) for one in found]
+    """training.csv and training.json, one row per comparison.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    rows, text = [asdict(one) for one in found], io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(Compared)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
     paths = [folder / "training.csv", folder / "training.json"]
-    with open(paths[0], "w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(Compared)])
-        table.writeheader()
-        table.writerows(rows)
-    paths[1].write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_atomically(paths[0], text.getvalue())
+    write_atomically(paths[1], json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     return paths

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +21,10 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from harness.records import RecordError, digest_of, sha256_file, write_atomically
+from harness.records import digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError
 from trainers.composition import copies, rank_in_group, repeats, shuffled_keys
+from trainers.folders import locked, replaced
 from trainers.mixture_files import Lines, Shards
 from trainers.recipe import MixtureSpec
 from trainers.sources import Record, files_of, stream, word_ratio
@@ -221,19 +221,10 @@ def build(spec: MixtureSpec, folder: Path) -> dict[str, Any]:
     identity = digest_of({"spec": spec.model_dump(mode="json"), "files": digests(files) if files else {}})
     if (summary := finished(folder, identity)) is not None:
         return summary
-    partial = folder.with_name(folder.name + ".partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        summary = _write(spec, partial, identity)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write the mixture {folder}: {error.strerror or error}. Free space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked(folder):
+        if (summary := finished(folder, identity)) is None:
+            with replaced(folder, MIXTURE) as partial:
+                summary = _write(spec, partial, identity)
     return summary
 
 
@@ -243,9 +234,10 @@ def finished(folder: Path, identity: str | None = None) -> dict[str, Any] | None
     Raises:
         ConfigError: a shard was changed or cut off.
     """
-    if not (folder / MIXTURE).is_file():
+    try:  # another process may be replacing it at this moment
+        summary = json.loads((folder / MIXTURE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    summary = json.loads((folder / MIXTURE).read_text(encoding="utf-8"))
     if identity is not None and summary["identity"] != identity:
         return None
     for name, sha256 in summary["shards"].items():

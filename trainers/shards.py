@@ -7,16 +7,16 @@ sha256, is written last.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from harness.records import RecordError, digest_of, sha256_file, write_atomically
+from harness.records import digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError
 from trainers.encode import Example, encode
+from trainers.folders import locked, replaced
 from trainers.mixture import sha_of_mixture
 from trainers.mixture_files import mapped, records_of
 from trainers.recipe import TrainingSpec
@@ -55,16 +55,10 @@ def tokenise(mixture: Path, tokenizer, tokenizer_digest: str, template: str, tra
     identity = digest_of([sha_of_mixture(mixture), tokenizer_digest, template, training.max_length, training.too_long])
     folder = mixture / f"tokens-{identity}"
     if not (folder / TOKENS).is_file():
-        partial = folder.with_name(folder.name + ".partial")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            _write(mixture, partial, tokenizer, template, training)
-            partial.rename(folder)
-        except OSError as error:
-            raise RecordError(f"cannot write {folder}: {error.strerror or error}. Free space.") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with locked(folder):
+            if not (folder / TOKENS).is_file():
+                with replaced(folder, TOKENS) as partial:
+                    _write(mixture, partial, tokenizer, template, training)
     for name, sha256 in json.loads((folder / TOKENS).read_text())["shards"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
             raise ConfigError(

@@ -11,6 +11,7 @@ from harness.records import CHECKPOINT_FILE, CheckpointRecord, Kind, sha256_file
 
 KIND_ORDER: tuple[Kind, ...] = ("exact", "bound", "pseudo")
 NARROW = 256  # width of a network whose layers are done before a second thread has begun
+_taken: list[int] = []  # threads there were before a narrow network took one
 
 
 class NoCheckpoint(ValueError):
@@ -92,12 +93,17 @@ def usable_device(asked: str | None) -> str:
 def fit_threads(config, device: str) -> None:
     """One thread for a narrow network on a processor, where several would only wait for each other.
 
-    Where OMP_NUM_THREADS is set, it decides.
+    A wide network loaded after it gets the threads back. Where OMP_NUM_THREADS is set, it decides.
     """
     import torch
 
     width = getattr(config, "hidden_size", None)
-    if device == "cpu" and width is not None and width <= NARROW and "OMP_NUM_THREADS" not in os.environ:
+    if device != "cpu" or width is None or "OMP_NUM_THREADS" in os.environ:
+        return
+    if width > NARROW and _taken:
+        torch.set_num_threads(_taken.pop())
+    elif width <= NARROW and torch.get_num_threads() > 1:
+        _taken[:] = [torch.get_num_threads()]
         torch.set_num_threads(1)
 
 

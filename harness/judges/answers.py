@@ -122,10 +122,13 @@ def _request(model: Any, dialogue: Dialogue, writing: Writing) -> Any:
 
 def _does_not_fit(model: Any, dialogue: Dialogue, writing: Writing) -> bool:
     read = len(model.tokenizer(prompt_of(model, dialogue), add_special_tokens=False)["input_ids"])
+    return read > prompt_room(model, writing.max_tokens)
+
+
+def prompt_room(model: Any, asked: int) -> int:
+    """Tokens a prompt may have when its answer may have `asked`: they share the model's positions, but in an encoder–decoder."""
     room = room_of(model)
-    return read > (
-        room if getattr(model, "backend", None) == "seq2seq" else room - longest_of(model, writing.max_tokens)
-    )
+    return room if getattr(model, "backend", None) == "seq2seq" else room - longest_of(model, asked)
 
 
 def longest_of(model: Any, asked: int) -> int:
