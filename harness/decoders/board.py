@@ -117,7 +117,7 @@ class Board:
             hidden_BTD = self.backbone.hidden(canvas)
         else:
             hidden_BTD = self.block_cache.hidden(canvas, asked_BT, asking_B)
-        uniform_M = self.rng.numbers(at_BT, self.place_BT, step) if self.rng.temperature else None
+        uniform_M = self.rng.numbers(at_BT, self.place_BT, step)
         token_M, score_M, certainty_M = self._read(hidden_BTD, asked_BT, uniform_M, rule)
         if not math.isfinite(score_M.sum(dtype=torch.float32).item()):
             raise ScoringError(

@@ -28,12 +28,12 @@ class Sampler:
     top_p: float = 1.0
     keys_B: tuple[np.uint64, ...] = ()
 
-    def numbers(self, at_BT: torch.Tensor, place_BT: torch.Tensor, step: int) -> torch.Tensor:
-        """The uniform numbers that decide the tokens at the true entries of at_BT (row-major, [M]).
+    def numbers(self, at_BT: torch.Tensor, place_BT: torch.Tensor, step: int) -> torch.Tensor | None:
+        """The uniform numbers that decide the tokens at the true entries of at_BT (row-major, [M]); None: none needed.
 
         place_BT: a position's number in its answer.
         """
-        return self.uniform_BT(place_BT, stream=step)[at_BT]
+        return self.uniform_BT(place_BT, stream=step)[at_BT] if self.temperature else None
 
     def choose(self, logits_MV: torch.Tensor, uniform_M: torch.Tensor | None) -> torch.Tensor:
         """The tokens [M] that these numbers stand for; the most probable ones without numbers."""
