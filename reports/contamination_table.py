@@ -111,7 +111,10 @@ def read_found(results: Results, place: Path) -> Found | None:
         said = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
         digests = {**said["table"], **said["rows"], **said["items"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TableError(f"{folder / CSV_FILE} is no list of clean items ({error!r}); {again}") from error
+        raise TableError(
+            f"{folder / CSV_FILE} and {JSON_FILE} are cut off, changed or of another version, so nobody can say what is "
+            f"clean: {again}"
+        ) from error
     for name, digest in digests.items():
         now = file_digest(folder / name)
         if now != digest:

@@ -95,7 +95,7 @@ def test_files_of_other_data_are_refused(made, tmp_path):
     with pytest.raises(TableError, match="train.jsonl, which its record seals, was changed"):
         table(made, root)
     (root / "corpus" / "contamination.json").write_text("[]")
-    with pytest.raises(TableError, match="no list of clean items"):
+    with pytest.raises(TableError, match="cut off, changed or of another version"):
         table(made, root)
 
 

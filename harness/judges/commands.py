@@ -237,7 +237,7 @@ def lines_of_summary(value: Any, name: str = "", depth: int = 0) -> Iterator[str
         span = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
         yield f"{indent}{name}: {value['value']:.2f}{span}, n = {value['n']}"
     elif isinstance(value, dict) and all(not isinstance(one, dict) for one in value.values()) and name:
-        yield f"{indent}{name}: " + ", ".join(f"{key} {one}" for key, one in value.items())
+        yield f"{indent}{name}: " + ", ".join(f"{key} {'—' if one is None else one}" for key, one in value.items())
     elif isinstance(value, dict):
         if name:
             yield f"{indent}{name}"
