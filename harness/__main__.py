@@ -192,10 +192,11 @@ def speed(arguments: argparse.Namespace) -> None:
     if not asked:
         raise ConfigError(f"suite {suite.name} has no {' or '.join(only)} section: nothing to measure.")
     root = arguments.results / suite.name
+    weights = _weights(root)
     for name in asked:
         _, measure, files = parts[name]
         print(measure(suite, arguments.results))
-        seal_measurements(root / "speed", files, _weights(root), device_name())
+        seal_measurements(root / "speed", files, weights, device_name())
 
 
 def _weights(root: Path) -> dict[str, str | None]:

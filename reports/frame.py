@@ -32,7 +32,7 @@ from harness.suites import Suite
 from reports.expected import RunKey, expected_runs, task_groups, tasks_folder
 from reports.frame_files import cached, joined, uncollected
 from reports.locations import checkpoint_folder
-from reports.samples import SAMPLES_FILE, FrameError, item_rows, sample_lines
+from reports.samples import SAMPLE_COLUMNS, SAMPLE_TEXTS, SAMPLES_FILE, FrameError, item_rows, sample_lines
 from reports.views import ITEMS_PER_TASK, as_text, run_view, task_view
 
 ITEM_COLUMNS = [
@@ -44,16 +44,7 @@ ITEM_COLUMNS = [
     "task",
     "kind",
     "oracle_length",
-    "language",
-    "world_task",
-    "template",
-    "item",
-    "document",
-    "cluster",
-    "metric",
-    "value",
-    "chance",
-    "prediction",
+    *SAMPLE_COLUMNS,
 ]
 LABELS = [
     "run_id",
@@ -62,11 +53,7 @@ LABELS = [
     "evaluation",
     "task",
     "kind",
-    "language",
-    "world_task",
-    "template",
-    "item",
-    "cluster",
+    *SAMPLE_TEXTS,
     "metric",
 ]
 RESULTS_FILE = "results.json"
