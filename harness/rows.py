@@ -89,7 +89,7 @@ class RowEngine:
     """The queue: `open` rows under a name, `step` one forward pass, receive the names whose rows are all answered.
 
     Args:
-        most_rows: of a forward pass; a pass also holds at most `TOKENS_PER_PASS` tokens. Both are halved on out-of-memory.
+        most_rows: of a forward pass; a pass also holds at most `TOKENS_PER_PASS` tokens, fewer after out-of-memory.
         remember: whether rows may share one reading of their prompt, where that is exact.
     """
 
@@ -154,7 +154,7 @@ class RowEngine:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            self._shrink(len(chunk))
+            self._shrink(chunk)
             return []
         for _ in chunk:
             del self._waiting[self._queue.popleft()]
@@ -169,17 +169,20 @@ class RowEngine:
     def _chunk(self) -> list[Key]:
         chunk, longest = [], 0
         for key in self._queue:
-            length = len(self._prompts[key[0]]) + len(key[1]) // 8 + self.backbone.layout.overhead
-            longest = max(longest, length)
+            longest = max(longest, self._length(key))
             if chunk and len(chunk) >= self._rows_at_once(longest):
                 break
             chunk.append(key)
         return chunk
 
-    def _shrink(self, rows: int) -> None:
-        """Half the rows per pass, or half the positions of a slice where a single row was too much."""
-        if rows > 1:
-            self.tokens_per_pass, self.most_rows = max(1, self.tokens_per_pass // 2), rows // 2
+    def _length(self, key: Key) -> int:
+        """Tokens of a row, special ones included."""
+        return len(self._prompts[key[0]]) + len(key[1]) // 8 + self.backbone.layout.overhead
+
+    def _shrink(self, chunk: Sequence[Key]) -> None:
+        """Half the tokens of the pass that was too much, or half the positions of a slice where it was a single row."""
+        if len(chunk) > 1:
+            self.tokens_per_pass = len(chunk) * max(map(self._length, chunk)) // 2
         elif self.positions_at_once > 1:
             self.positions_at_once //= 2
         else:

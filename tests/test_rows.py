@@ -98,6 +98,27 @@ def test_out_of_memory_halves_until_it_fits_and_one_row_too_many_is_a_sentence()
         score_all(scorer, queue, engine(backbone))
 
 
+def test_short_rows_stay_together_after_long_ones_were_too_much():
+    backbone: Any = TableBackbone(5, "inconsistent")
+    plain, sizes = backbone.hidden, []
+
+    def small(canvas):
+        if canvas.tokens_BT.numel() > 200:
+            raise torch.OutOfMemoryError("out of memory")
+        sizes.append(canvas.tokens_BT.shape)
+        return plain(canvas)
+
+    backbone.hidden = small
+    run, scorer = engine(backbone), make_scorer("any_order", rows=32, seed=0)
+    for prompt in ((9,) * 50, (9,)):
+        score_all(scorer, [Item(prompt, (4, 5, 6, 4, 5))], run)
+    longest, shortest = (max(rows for rows, width in sizes if width == w) for w in {width for _, width in sizes})
+    assert {longest, shortest} == {
+        3,
+        24,
+    }  # of 57 tokens: 31 rows, then 15, 7, 3 (199 tokens a pass); of 8 tokens: 199 // 8
+
+
 def test_nan_logits_are_an_error_not_a_number():
     backbone: Any = TableBackbone(3)
     backbone.logits_at = lambda hidden, where: torch.full((int(where.sum()), 7), float("nan"))

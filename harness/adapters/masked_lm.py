@@ -40,7 +40,7 @@ class MaskedLM(DataParallelLM):
         pretrained: local folder or hub id; None takes the newest finished local checkpoint of this adapter.
         revision, dtype, device, trust_remote_code: as in transformers' `from_pretrained`.
         batch_size: most requests whose rows share a forward pass, or "auto": as many as the engine's number of tokens
-            holds. Either is halved on out-of-memory.
+            holds. Out of memory, a pass takes fewer tokens.
         layout: `joint` or `isolated` for checkpoints that do not record one.
         compile: torch.compile the network; pays after some ten thousand answers.
         store: file in which answers are kept and looked up (see `harness.store`); none by default.
