@@ -145,7 +145,8 @@ class Autoregressive(HFLM):
     def _fit(self, requests) -> None:
         """Count the prompts that HFLM will cut from the left; BackboneError where an answer leaves no room for any."""
         for request in requests:
-            longest = int(normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks)["max_gen_toks"])
+            asked: dict[str, Any] = {**normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks)}
+            longest = int(asked["max_gen_toks"])
             room = self.max_length - (0 if self.backend == "seq2seq" else longest)
             if room <= 0:
                 raise BackboneError(
