@@ -16,7 +16,9 @@ LAUNCHES = ("ddp", "fsdp2", "deepspeed2", "deepspeed3")
 def add(commands: Any) -> None:
     """Add the commands to a parser's subparsers."""
     one = commands.add_parser("ls", help="list recipes, with every choice of the families")
-    one.add_argument("folder", type=Path, nargs="?", default=Path("trainers/recipes"))
+    one.add_argument(
+        "folder", type=Path, nargs="?", default=Path("trainers/recipes"), help="folder, or one recipe file"
+    )
     one = commands.add_parser(
         "plan", help="parameters, tokens, steps, memory and time of a recipe, before anything is spent"
     )
@@ -77,7 +79,11 @@ def add(commands: Any) -> None:
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
     one.add_argument("--repeats", type=int, default=5, help="trainings of each way, each on its own seed (default 5)")
     one.add_argument("--rows", type=int, default=2048, help="examples of a training (default 2048)")
-    one.add_argument("--out", type=Path, help="folder for training.{csv,json} and speed.json, e.g. results/mini/speed")
+    one.add_argument("--seeds", type=int, default=3, help="trainings of each way to equal loss (default 3)")
+    one.add_argument("--only", choices=("throughput", "equal_loss"), help="one of the two measurements (default: both)")
+    one.add_argument(
+        "--out", type=Path, help="folder for training.*, equal_loss.* and speed.json, e.g. results/mini/speed"
+    )
     one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
     one.add_argument(
         "--rows", type=int, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
@@ -102,10 +108,14 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
+    from harness.suites import ConfigError
     from trainers.families import variants
     from trainers.recipe import load_recipe
 
-    for file in sorted(arguments.folder.rglob("*.yaml")):
+    files = [arguments.folder] if arguments.folder.is_file() else sorted(arguments.folder.rglob("*.yaml"))
+    if not files:
+        raise ConfigError(f"{arguments.folder} holds no recipe (*.yaml): name the folder of recipes, or one of them.")
+    for file in files:
         for path in variants(file):
             recipe = load_recipe(path)
             print(
@@ -238,15 +248,23 @@ def _bootstrap(arguments: argparse.Namespace) -> None:
 
 
 def _speed(arguments: argparse.Namespace) -> None:
-    from trainers.compared import write
+    from trainers import compared, equal_loss
     from trainers.logits_memory import logits_memory
     from trainers.training_speed import Setting, measure
 
-    found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
-    for one in found:
-        print(one.line())
-    if arguments.out:
-        paths = write(found, arguments.out)
+    paths: list[Path] = []
+    if arguments.only != "equal_loss":
+        found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
+        print("\n".join(one.line() for one in found), flush=True)
+        paths += compared.write(found, arguments.out) if arguments.out else []
+    if arguments.only != "throughput":
+        curves = equal_loss.curves(equal_loss.LEVEL, arguments.seeds)
+        found = equal_loss.compare(curves, equal_loss.LEVEL)
+        print("\n".join(one.line() for one in found))
+        if arguments.out:
+            paths += compared.write(found, arguments.out, "equal_loss")
+            paths.append(equal_loss.write(curves, arguments.out / "equal_loss_curves.csv"))
+    if paths:
         _seal(paths)
         print(", ".join(map(str, paths)))
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+from harness.records import write_atomically
 from trainers.compared import Compared, paired
 from trainers.training_speed import OURS, Setting, Way, clocked, decoder, examples, held_out_loss, ways
 
-LEVEL = Setting(width=64, layers=2, vocabulary=256, examples=2048, held_out=512, epochs=8)
+LEVEL = Setting(width=64, layers=2, vocabulary=256, examples=2048, held_out=512, epochs=4)
 POINTS = 32  # of a curve
 
 
@@ -41,8 +43,9 @@ def curve(setting: Setting, way: Way, data, held_out, seed: int, points: int = P
             losses[step] = held_out_loss(network, held_out)
 
     marks = clocked(lambda: way.train(network, data, way.plan), look)
+    wall, processor = marks[0]
     return [
-        Point(looks[step], *(now - first for now, first in zip(marks[step - 1], marks[0], strict=True)), loss)
+        Point(looks[step], marks[step - 1][0] - wall, marks[step - 1][1] - processor, loss)
         for step, loss in losses.items()
     ]
 
@@ -113,6 +116,15 @@ def compare(found: dict[str, list[list[Point]]], setting: Setting) -> list[Compa
     return compared
 
 
-def measure(setting: Setting = LEVEL, repeats: int = 3) -> list[Compared]:
-    """Every way's last loss and time to equal loss."""
-    return compare(curves(setting, repeats), setting)
+def write(found: dict[str, list[list[Point]]], path: Path) -> Path:
+    """Curves as CSV, one row per point.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    rows = ["way,seed,examples,wall,processor,loss"]
+    for way, of_seeds in found.items():
+        for seed, points in enumerate(of_seeds):
+            rows += [f"{way},{seed},{p.examples},{p.wall:.3f},{p.processor:.3f},{p.loss:.6f}" for p in points]
+    write_atomically(path, "\n".join(rows) + "\n")
+    return path
