@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import mirror
-from harness.benchmarks import Benchmark
+from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.data import in_mirror, mirror_folder
 from harness.mirror import DataError
+from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
 
 _BENCHMARK = re.compile(r"benchmark: (\w+)")
@@ -25,17 +26,6 @@ class Check:
     benchmark: str
     path: str
     state: str
-
-
-def files_of(spec: Benchmark) -> list[str]:
-    """All mirror files of a benchmark, each once."""
-    found = [
-        path
-        for subset in spec.subsets
-        for split in spec.splits
-        for path in (spec.mirror_file(subset, split), *spec.beside(subset, split))
-    ]
-    return list(dict.fromkeys(found))
 
 
 def check_mirror(root: Path) -> Iterator[Check]:
@@ -78,6 +68,7 @@ def sources_table() -> str:
             f"  licence  {spec.licence}",
             f"  hub      {_hub_line(spec, first, split)}",
             f"  mirror   {spec.mirror_file(first, split)}{_held_line(spec, root)}",
+            f"  fetch    {_fetch_line(name)}",
         ]
     return "\n".join(lines)
 
@@ -87,6 +78,15 @@ def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
         return "no copy that may be used: a mirror only"
     repository, path = spec.hub_file(subset, split)
     return f"{repository}@{(REVISIONS[repository] or 'COMMIT to be named (data_revisions)')[:40]}/{path}"
+
+
+def _fetch_line(name: str) -> str:
+    """What `--fetch` would copy, and from where."""
+    paths = fetchable(name)
+    total = len(files_of(BENCHMARKS[name]))
+    if not paths:
+        return "by hand: no public place is known"
+    return f"{len(paths)} of {total} files from {', '.join(origins_of(paths))}"
 
 
 def _held_line(spec: Benchmark, root: Path | None) -> str:
