@@ -207,7 +207,7 @@ class _Run:
         )
         steps = Steps(self.examples, plan, objective, recipe.seed)
         options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
-        options.update(neftune_noise_alpha=None)
+        options.update(neftune_alpha=None)
         return run_training(
             module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
             report_to=self.report_to, **options,
