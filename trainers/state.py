@@ -97,13 +97,27 @@ def tensors_of(module: torch.nn.Module, optimizer) -> tuple[dict[str, torch.Tens
 def whole_weights(module: torch.nn.Module, everywhere: bool = False) -> dict[str, Any] | None:
     """All weights of a sharded module on the first process (empty on the others, or there too), or None where nothing is sharded.
 
-    A collective call: every process makes it.
+    A collective call: every process makes it. FSDP2's pieces and those of DeepSpeed's ZeRO-3 alike.
     """
     from torch.distributed.tensor import DTensor
 
+    if any(hasattr(parameter, "ds_id") for parameter in module.parameters()):
+        return _zero3_weights(module, kept=everywhere or dist.get_rank() == 0)
     if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
         return None
     return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=not everywhere))
+
+
+def _zero3_weights(module: torch.nn.Module, kept: bool) -> dict[str, torch.Tensor]:
+    """The weights of a module whose parameters DeepSpeed holds in pieces, put together one at a time."""
+    from deepspeed.runtime.zero import GatheredParameters  # type: ignore[import-not-found]
+
+    whole: dict[str, torch.Tensor] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        with GatheredParameters([tensor] if isinstance(tensor, torch.nn.Parameter) else []):
+            if kept:
+                whole[name] = tensor.detach().cpu().clone()
+    return whole
 
 
 def put_back(tensors: dict[str, torch.Tensor], groups: list[dict], module: torch.nn.Module, optimizer) -> None:
