@@ -60,6 +60,12 @@ class StateFolder:
             return None
         return None
 
+    def clear(self) -> None:
+        """Remove this run's states of all stages, which its finished checkpoint needs no more; those of another recipe stay."""
+        owners = {(_seal(step) or {}).get("identity", self.identity) for step in self.folder.glob("*/step-*")}
+        if owners <= {self.identity}:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def forget(self, step: int) -> None:
         """Remove all but the newest states up to `step`, and what a kill left half-written."""
         for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
@@ -69,12 +75,20 @@ class StateFolder:
                 shutil.rmtree(broken, ignore_errors=True)
 
 
+def _seal(step: Path) -> dict | None:
+    """The seal of a state as it is written there, None where it cannot be read."""
+    try:
+        return json.loads((step / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def _sealed(step: Path) -> dict | None:
     """The seal of a state whose files are the ones it lists, else None."""
+    seal = _seal(step)
     try:
-        seal = json.loads((step / SEAL).read_text(encoding="utf-8"))
-        sound = all(sha256_file(step / name) == digest for name, digest in seal["files"].items())
-    except (OSError, ValueError, KeyError):
+        sound = seal is not None and all(sha256_file(step / name) == sha for name, sha in seal["files"].items())
+    except (OSError, KeyError):
         return None  # half-written or damaged: an older one is used, or training starts again
     return seal if sound else None
 
