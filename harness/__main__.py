@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m harness serve --model diffusion_xlmr --port 8000
   python -m harness ls
   python -m harness data
+  python -m harness data --fetch mgsm,bbh,z_bench --into mirror
   python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
   ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
 """
@@ -45,8 +46,13 @@ def parser() -> argparse.ArgumentParser:
     judging.add_arguments(judge)
     _serve_arguments(commands.add_parser("serve", help="an OpenAI-compatible chat endpoint of any of our models"))
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
-    listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
+    listing = commands.add_parser(
+        "data", help="list what each task needs and where it would come from; check or fetch a mirror"
+    )
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
+    listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from where they are "
+                         "published, at pinned commits, into the mirror --into")  # fmt: skip
+    listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
@@ -260,10 +266,17 @@ def _weights(root: Path) -> dict[str, str | None]:
 
 
 def list_data(arguments: argparse.Namespace) -> int:
-    """The `data` command; 1 if a checked mirror has changed files."""
-    from harness.data_report import check_report, sources_table
+    """The `data` command; 1 if a checked mirror has changed files, or a fetched one lacks some."""
+    if (arguments.fetch is None) != (arguments.into is None):
+        raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
+    if arguments.fetch is not None:
+        from harness.origins import fetch_report
 
-    report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+        report, whole = fetch_report([name for name in arguments.fetch.split(",") if name], arguments.into)
+    else:
+        from harness.data_report import check_report, sources_table
+
+        report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
     print(report)
     return 0 if whole else 1
 

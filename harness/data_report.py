@@ -9,10 +9,11 @@ from pathlib import Path
 import yaml
 
 from harness import mirror
-from harness.benchmarks import Benchmark
+from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.data import in_mirror, mirror_folder
 from harness.mirror import DataError
+from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
 
 
@@ -31,17 +32,6 @@ class Check:
     benchmark: str
     path: str
     state: str
-
-
-def files_of(spec: Benchmark) -> list[str]:
-    """All mirror files of a benchmark, each once."""
-    found = [
-        path
-        for subset in spec.subsets
-        for split in spec.splits
-        for path in (spec.mirror_file(subset, split), *spec.beside(subset, split))
-    ]
-    return list(dict.fromkeys(found))
 
 
 def check_mirror(root: Path) -> Iterator[Check]:
@@ -112,6 +102,7 @@ def sources_table() -> str:
             f"  licence  {spec.licence}",
             f"  hub      {_hub_line(spec, first, split)}",
             f"  mirror   {spec.mirror_file(first, split)}{_held_line(spec, root)}",
+            f"  fetch    {_fetch_line(name)}",
         ]
         if named := [task for task in tasks.get(name, []) if task in without]:
             lines.append(f"  no files for {' '.join(named)}")
@@ -126,6 +117,15 @@ def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
         return "no copy that may be used: a mirror only"
     repository, path = spec.hub_file(subset, split)
     return f"{repository}@{(REVISIONS[repository] or 'COMMIT to be named (data_revisions)')[:40]}/{path}"
+
+
+def _fetch_line(name: str) -> str:
+    """What `--fetch` would copy, and from where."""
+    paths = fetchable(name)
+    total = len(files_of(BENCHMARKS[name]))
+    if not paths:
+        return "by hand: no public place is known"
+    return f"{len(paths)} of {total} files from {', '.join(origins_of(paths))}"
 
 
 def _held_line(spec: Benchmark, root: Path | None) -> str:

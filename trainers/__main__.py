@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--launch", choices=("ddp", "fsdp2", "deepspeed2", "deepspeed3"), help="start --processes of it with accelerate"
     )
     train.add_argument("--processes", type=int, default=1, help="with --launch (default 1)")
-    show = commands.add_parser("show", help="print a recipe with its defaults filled in, and its network's size")
+    show = commands.add_parser("show", help="print a recipe with its defaults filled in")
     show.add_argument("recipe", type=Path, help="recipe YAML")
     from trainers import commands as more
 
@@ -116,6 +116,7 @@ def _train(arguments: argparse.Namespace) -> None:
         from trainers.commands import launch
 
         launch(arguments.launch, arguments.processes, _without_launch(sys.argv[1:]))
+        return
     _quiet_libraries()
     import torch
 
