@@ -30,7 +30,6 @@ BY_HAND = [f"{ROOT}/judge/*/summary_*.json", "results/judge/trust_*.json", f"{RO
 rule all:
     input:
         f"{ROOT}/report.md",
-        ANALYSED,
 
 
 if suite.corpus:
@@ -160,6 +159,7 @@ rule report:
         [f"{ROOT}/runs/{name}-{seed}/done.json" for name, seed in PAIRS],
         list(SPEED),
         JUDGED,
+        ANALYSED,
         f"{ROOT}/corpus/contamination.csv" if suite.corpus else [],
         sorted(str(path) for path in Path("reports").rglob("*.yaml")),
         sorted(str(path) for pattern in BY_HAND for path in Path().glob(pattern)),  # judged or looked for: no rule makes them

@@ -56,7 +56,14 @@ def parser() -> argparse.ArgumentParser:
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
-    speed.add_argument("--suite", required=True, help="name or path of a suite")
+    speed.add_argument("--suite", help="name or path of a suite")
+    speed.add_argument(
+        "--model", help="instead of a suite, with --tasks: the overhead of any checkpoint of this adapter"
+    )
+    speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
+    speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
+    speed.add_argument("--questions", type=int, default=2000, help="questions in all (default 2000)")
+    speed.add_argument("--repeats", type=int, default=3, help="runs, of which the median is kept (default 3)")
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -74,11 +81,19 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)"
     )
-    run.add_argument("--tasks", help="task or group names, comma-separated; patterns such as xp3_xnli_* work")
+    run.add_argument(
+        "--tasks",
+        help="task or group names, comma-separated; patterns such as xp3_xnli_* work; all: every task of ours",
+    )
+    run.add_argument(
+        "--skip_missing",
+        action="store_true",
+        help="leave out (and name, with the reason) tasks whose files are not here",
+    )
     run.add_argument("--num_fewshot", type=int, help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    run.add_argument("--limit", type=float, help="only the first N items of each task (below 1: that share)")
+    run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
     run.add_argument("--metadata", type=json.loads, help="JSON passed to the tasks")
     run.add_argument("--include_path", help="a folder with more task YAMLs")
@@ -92,6 +107,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--system", help="name of a system of the suite")
     run.add_argument("--seed", type=int, help="training seed of the system's checkpoint")
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def _limit(text: str) -> float:
+    """A number of items, or a share below 1; lm-eval takes 0 for all of them and a negative one for a slice."""
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < float("inf") or (limit > 1 and limit != int(limit)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, or a share between 0 and 1; got {text}")
+    return limit
 
 
 def _serve_arguments(serve: argparse.ArgumentParser) -> None:
@@ -177,6 +203,8 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    if arguments.model or not arguments.suite:
+        return _speed_of_model(arguments)
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
@@ -203,6 +231,19 @@ def speed(arguments: argparse.Namespace) -> None:
         _, measure, files = parts[name]
         print(measure(suite, arguments.results))
         seal_measurements(root / "speed", files, weights, device_name())
+
+
+def _speed_of_model(arguments: argparse.Namespace) -> None:
+    """Overhead of one checkpoint, without a suite."""
+    if not arguments.model or not arguments.tasks or arguments.suite or arguments.only not in (None, ["overhead"]):
+        raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
+    from lm_eval.utils import simple_parse_args_string
+
+    from harness.overhead import measure_model
+    from harness.selection import asked_for
+
+    given = simple_parse_args_string(arguments.model_args) or {}
+    print(measure_model(arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results))  # fmt: skip
 
 
 def _weights(root: Path) -> dict[str, str | None]:

@@ -26,6 +26,7 @@ from harness.canvas import Canvas, Layout, PackedCanvas, SpecialIds
 from harness.lengths import make_length_head
 from harness.prompt_states import AnswerCanvas, LayerCache, PromptStates
 from harness.records import CHECKPOINT_FILE, CheckpointRecord, RecordError, read_checkpoint
+from harness.windows import lost_windows, masks_by_kind
 
 LENGTH_HEAD_FILE = "length_head.safetensors"
 RECIPE_FILE = "recipe.yaml"
@@ -47,6 +48,9 @@ class MaskedBackbone:
         layout: how prompt and target share a sequence.
         max_length: most tokens a row may have, special tokens included.
         length_head: network from prompt states to length classes, or None.
+
+    Raises:
+        BackboneError: the layout needs a mask that would replace the network's sliding windows.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class MaskedBackbone:
         self.max_length, self.length_head = max_length, length_head
         self.vocabulary: int = model.config.vocab_size
         self._head = _vocabulary_head(model)
+        check_layout(model.config, self.layout)
         self._position_offset = position_offset(model.config)
         self._shifted, self._weight = bool(getattr(model.config, SHIFT, False)), next(model.parameters())
         _note_signatures(model)
@@ -95,8 +100,15 @@ class MaskedBackbone:
             return self._forward(canvas, {"attention_mask": self._given(self.layout.attention_BTT(canvas))})
         return self._forward(canvas, {"attention_mask": canvas.attend_BT.long()})
 
-    def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
-        """A boolean mask [B, T, K] as the network takes it [B, 1, T, K]: eager attention adds what it is given to the scores."""
+    def _given(self, allowed_BTK: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """A boolean mask [B, T, K] as the network takes it, one for all layers or (sliding windows) for each kind of them."""
+        by_kind = masks_by_kind(self.model.config, allowed_BTK)
+        if by_kind is None:
+            return self._four_dimensional(allowed_BTK)
+        return {kind: self._four_dimensional(mask) for kind, mask in by_kind.items()}
+
+    def _four_dimensional(self, allowed_BTK: torch.Tensor) -> torch.Tensor:
+        """[B, 1, T, K]; eager attention adds what it is given to the scores."""
         if getattr(self.model.config, "_attn_implementation", None) != "eager":
             return allowed_BTK.unsqueeze(1)
         dtype = self.model.dtype
@@ -144,6 +156,12 @@ class MaskedBackbone:
                 "max_gen_toks, or train one with a recipe that has a `length` section (python -m trainers train RECIPE)."
             )
         return self.length_head(hidden_BTD, canvas.prompt_BT)
+
+
+def check_layout(config: Any, layout: Layout) -> None:
+    """BackboneError when the isolated layout's mask would replace the sliding windows of a network."""
+    if layout.isolated and (lost := lost_windows(config)):
+        raise BackboneError(f"layout isolated: {lost}: use layout joint, or a network without windows.")
 
 
 def make_any_order(model: Any) -> None:

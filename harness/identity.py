@@ -47,11 +47,11 @@ def data_identity(
         DataError: no embedded corpus, no such mirror, or no commit of the hub's copy.
     """
     from harness import corpus, data
-    from harness.registration import document_arguments
+    from harness.registration import arguments_of_task
 
     if task.startswith("mini_"):
         return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
-    arguments = document_arguments(manager.task_index, task)
+    arguments = arguments_of_task(manager.task_index, task)
     if arguments is None:
         return {"source": "hub"}
     root = data.mirror_folder()

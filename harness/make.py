@@ -88,16 +88,16 @@ def _plan(suite: Suite, suite_name: str, cores: int) -> int:
         print(f"{suite.name}: nothing to do; results/{suite.name}/report.md is up to date.")
         return 0
     print(f"{suite.name}: {suite.description}\n{'stage':<12}{'jobs':>6}{'each':>12}{'in all':>12}")
-    total = 0.0
+    total, unknown_time = 0.0, False
     for rule in ("corpus", "tokenizer", "contamination", "train", "evaluate", "analysis", "judge", "speed", "report"):
         if jobs := counts.get(rule, 0):
             each = suite.forecast.get(rule, 0.0)
             side = min(cores, jobs) if rule in ("train", "evaluate") else 1
-            total += each * jobs / side
+            total, unknown_time = total + each * jobs / side, unknown_time or not each
             print(f"{rule:<12}{jobs:>6}{_time(each):>12}{_time(each * jobs / side):>12}")
-    print(
-        f"forecast {_time(total)} on {cores} cores, disk about {suite.forecast.get('disk_mb', 0):.0f} MB ({suite.forecast_from})"
-    )
+    space = f"about {suite.forecast['disk_mb']:.0f} MB" if "disk_mb" in suite.forecast else "?"
+    least = "at least " if total and unknown_time else ""
+    print(f"forecast {least}{_time(total)} on {cores} cores, disk {space} ({suite.forecast_from})")
     return 0
 
 

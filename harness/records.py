@@ -22,6 +22,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.locks import locked
+
 SCHEMA_VERSION = 1
 CHECKPOINT_FILE = "checkpoint.json"
 RUN_FILE = "run.json"
@@ -242,13 +244,21 @@ def read_run(folder: Path, *, verify: bool = True) -> RunRecord:
 
 
 def seal_measurements(folder: Path, names: Sequence[str], checkpoints: Mapping[str, str | None], device: str) -> None:
-    """Enter files of a speed folder, just written, into its record; the others' entries stay."""
+    """Enter files of a speed folder, just written, into its record; the others' entries stay, those of another process too.
+
+    Raises:
+        RecordError: the record is unreadable, or cannot be written.
+    """
     path = folder / SPEED_FILE
-    before = _parse(SpeedRecord, path).files if path.is_file() else {}
     commit, dirty = git_state()
     about = {"checkpoints": dict(checkpoints), "commit": commit, "dirty": dirty, "packages": package_versions()}
     new = {n: MeasuredFile(sha256=sha256_file(folder / n), device=device, finished=now(), **about) for n in names}
-    write_atomically(path, SpeedRecord(files={**before, **new}).model_dump_json(indent=1) + "\n")
+    try:
+        with locked(path.with_name(path.name + ".lock")):
+            before = _parse(SpeedRecord, path).files if path.is_file() else {}
+            write_atomically(path, SpeedRecord(files={**before, **new}).model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise RecordError(f"cannot lock {path}: {error.strerror or error}. Its folder must be writable.") from error
 
 
 def read_measurements(folder: Path) -> dict[str, MeasuredFile]:

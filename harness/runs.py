@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from harness.records import (
     sha256_file,
     write_atomically,
 )
-from harness.suites import ConfigError
 
 SCORES_FILE = "scores.jsonl"
 SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
@@ -253,45 +252,6 @@ def check_writable(folder: Path) -> None:
         raise RecordError(
             f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path."
         ) from error
-
-
-def leaf_tasks(manager, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what ANYORDER_DATA holds.
-
-    Raises:
-        ConfigError: an unknown name; the nearest known ones are given.
-    """
-    from harness.registration import explain_unknown_task
-
-    leaves: list[str] = []
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        matched = manager.match_tasks([name])
-        if not matched:
-            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
-        for match in matched:
-            below = sorted(manager.load(match)["tasks"], key=_natural(manager, match))
-            if match not in below:
-                groups[match] = below
-            leaves += [leaf for leaf in below if leaf not in leaves]
-    return leaves, groups
-
-
-def _natural(manager, name: str):
-    """Sort key: the order in which a group's YAML names its members, depth first."""
-    order: list[str] = []
-
-    def visit(entry: str) -> None:
-        members = (manager.task_index[entry].cfg or {}).get("task") if entry in manager.task_index else None
-        if isinstance(members, list):
-            for member in members:
-                if isinstance(member, str):
-                    visit(member)
-        else:
-            order.append(entry)
-
-    visit(name)
-    return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
 def _shown(value: float, metric: str) -> str:

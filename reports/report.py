@@ -20,6 +20,7 @@ from reports.published import load_published_specs, published_table
 from reports.render import markdown_escape, to_csv, to_latex, to_markdown
 from reports.scoring_figure import scoring_figure
 from reports.site import PAGE, page
+from reports.sweep_figure import sweep_figure
 from reports.tables import Table, build_tables, load_specs
 
 FIGURES: dict[str, tuple[str, str, Callable, str]] = {
@@ -42,6 +43,12 @@ FIGURES: dict[str, tuple[str, str, Callable, str]] = {
         "Error and time of scoring",
         scoring_figure,
         "Root mean square error against time per request, by rows per choice; triangles: exact.",
+    ),
+    "sweeps": (
+        "im_sweeps",
+        "Instruction Modelling by ratio and size",
+        sweep_figure,
+        "Fall of the test loss from IT to IM; dots: seeds; line: least squares, band: its 95 % interval.",
     ),
 }
 

@@ -33,6 +33,7 @@ Form = Literal[
     "judge",
     "contamination",
     "judged",
+    "sweeps",
 ]
 Extra = Literal["kind", "parameters", "tokens", "rows_per_item", "seconds", "agreement"]
 
@@ -169,6 +170,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
     from reports.score_tables import detail_table, languages_table, scores_table
     from reports.scoring_table import scoring_table
     from reports.speed_table import speed_table
+    from reports.sweep_table import sweep_table
     from reports.variance import variance_table
 
     makers: dict[str, Callable[..., Table | None]] = {
@@ -183,6 +185,7 @@ def build_tables(results: Results, specs: Mapping[str, TableSpec]) -> dict[str, 
         "lengths": length_table,
         "contamination": contamination_table,
         "judged": judged_table,
+        "sweeps": sweep_table,
     }
     tables: dict[str, Table] = {}
     for name, spec in specs.items():

@@ -32,6 +32,10 @@ def special(tokenizer):
     return special_ids("toy", tokenizer)
 
 
+# ModernBERT: a layer that sees all, then one that sees four tokens to either side
+WINDOWS = dict(local_attention=8, global_attn_every_n_layers=2, cls_token_id=0, sep_token_id=2)
+
+
 def masked_network(tokenizer, seed: int = 0, family: str = "xlm-roberta-xl"):
     """A random masked LM whose answers depend on its context."""
     from trainers.networks import build_network
@@ -40,7 +44,7 @@ def masked_network(tokenizer, seed: int = 0, family: str = "xlm-roberta-xl"):
     shape = dict(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=100
     )
-    shape |= dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    shape |= dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0) if family != "modernbert" else WINDOWS
     return build_network(
         BackboneSpec(family=family, shape=shape, initializer_std=0.5), "masked", tokenizer, seed
     ).eval()

@@ -63,3 +63,4 @@ def test_overlap_has_known_answers():
     same = ["the red cat sat on the mat today", "two dogs ran home in the rain"]
     assert overlap_with_training(same, same) == pytest.approx(100.0)
     assert overlap_with_training(["a b c d e", "f g h i j"], same) < 1
+    assert overlap_with_training(["red", "blue cat", "dog"], ["red", "blue cat", "fish"]) == pytest.approx(200 / 3)

@@ -111,6 +111,23 @@ def test_a_damaged_state_is_passed_over_and_another_recipes_is_not_used(checkpoi
     assert not (tmp_path / "kept" / "one.training" / "main").exists()
 
 
+def test_states_of_a_finished_training_go_and_anothers_stay(checkpoints, tmp_path, monkeypatch):
+    # a kill between the seal of the checkpoint and the end leaves the run's states behind
+    root, out = checkpoints["decoder_it"].parent, tmp_path / "one"
+    left = tmp_path / "one.training" / "main" / "step-000000007"
+    stopped("decoder_it", root, out, monkeypatch, 7)
+    shutil.copytree(tmp_path / "one.training", tmp_path / "kept")
+    whole("decoder_it", root, out)
+    assert not left.exists()
+    shutil.copytree(tmp_path / "kept", tmp_path / "one.training")
+    seconds = read_checkpoint(out).seconds
+    assert whole("decoder_it", root, out).seconds == seconds and not (tmp_path / "one.training").exists()
+    shutil.copytree(tmp_path / "kept", tmp_path / "one.training")
+    seal = json.loads((left / "state.json").read_text())
+    (left / "state.json").write_text(json.dumps(seal | {"identity": "another recipe"}))
+    assert whole("decoder_it", root, out).seconds == seconds and left.exists()
+
+
 def test_a_full_disk_is_a_sentence_and_the_state_before_it_is_intact(checkpoints, tmp_path):
     # a limit on file sizes stands for the full disk: the system refuses the write in the same place
     root, out, log = checkpoints["decoder_it"].parent, tmp_path / "full", tmp_path / "log"

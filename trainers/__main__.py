@@ -116,6 +116,7 @@ def _train(arguments: argparse.Namespace) -> None:
         from trainers.commands import launch
 
         launch(arguments.launch, arguments.processes, _without_launch(sys.argv[1:]))
+        return
     _quiet_libraries()
     import torch
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,5 +212,6 @@ def fits(subjects: Sequence[Subject], found: Sequence[GainRow]) -> list[FitRow]:
             x = [row.ratio if against == "ratio" else float(row.training_examples) for row in rows]
             if len({round(value, 6) for value in x}) >= 3:
                 _, sweep = min((place, of[row.im].recipe.name) for place, row in zip(x, rows, strict=True))
-                made.append(fit_of(sweep, method, against, x, [row.gain for row in rows]))
+                fit = fit_of(sweep, method, against, x, [row.gain for row in rows])
+                made.append(replace(fit, pairs=" ".join(row.im for row in rows)))
     return made

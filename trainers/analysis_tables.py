@@ -76,7 +76,8 @@ class GainRow:
 class FitRow:
     """fits.csv: gain = slope·log10(x) + intercept over the pairs of one sweep; x is `against`: ratio or examples.
 
-    `sweep` is the name of its IM recipe at the lowest x, `method` that of all its IM checkpoints.
+    `sweep` is the name of its IM recipe at the lowest x, `method` that of all its IM checkpoints, whose folders are `pairs`
+    (with a space between two).
     """
 
     sweep: str
@@ -89,6 +90,7 @@ class FitRow:
     points: int
     lowest: float
     highest: float
+    pairs: str = ""
 
 
 TABLES = {"losses": LossRow, "summary": SummaryRow, "distributions": BinRow, "gains": GainRow, "fits": FitRow}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.backbones import MaskedBackbone, special_ids, usable_length
+from harness.backbones import MaskedBackbone, check_layout, special_ids, usable_length
 from harness.canvas import Layout
 from harness.lengths import make_length_head
 from harness.suites import ConfigError
@@ -54,14 +54,21 @@ def assemble(recipe: Recipe, tokenizer, network=None) -> Assembled:
         ValueError: a setting that the objective does not have.
     """
     network = network if network is not None else build_network(recipe.backbone, recipe.family, tokenizer, recipe.seed)
-    if recipe.training.packing:
-        check_packable(network)
+    check_network(recipe, network.config)
     if recipe.training.gradient_checkpointing:
         network.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     built = _masked(recipe, network, tokenizer) if recipe.layout else _autoregressive(recipe, network, tokenizer)
     if hasattr(built.objective, "remember"):
         built.objective.remember(network)  # type: ignore[attr-defined]
     return _adapted(built, recipe.training.lora) if recipe.training.lora else built
+
+
+def check_network(recipe: Recipe, config: Any) -> None:
+    """ConfigError or BackboneError when the recipe reads rows in a way that a network of this configuration cannot."""
+    if recipe.training.packing:
+        check_packable(config)
+    if recipe.layout is not None:
+        check_layout(config, Layout(recipe.layout.name, recipe.layout.target_position))
 
 
 def _autoregressive(recipe: Recipe, network, tokenizer) -> Assembled:

@@ -72,6 +72,8 @@ def train_checkpoint(
     recipe_id = recipe.recipe_id(data)
     finished = _finished(out, recipe_id)
     if finished is not None:
+        if processes().is_main_process:  # a kill after the checkpoint was sealed leaves its states behind
+            states_of(out, recipe_id, state_seconds).clear()
         return finished
     _check_target(out)
     started = time.monotonic()
@@ -97,7 +99,7 @@ def train_checkpoint(
     head = run.built.head and (whole_weights(run.built.head) or run.built.head.state_dict())
     if state.is_main_process:
         _write(out, recipe, run.built.network, weights, head, tokenizer, history, record, started)
-        shutil.rmtree(run.states.folder, ignore_errors=True)
+        run.states.clear()
     state.wait_for_everyone()
     return read_checkpoint(out)
 
@@ -105,6 +107,11 @@ def train_checkpoint(
 def processes() -> PartialState:
     """The processes that train together; without `cpu`, accelerate sees only itself where there is no GPU."""
     return PartialState(cpu=not torch.cuda.is_available())
+
+
+def states_of(out: Path, recipe_id: str, seconds: float) -> StateFolder:
+    """Where the states of a training lie: beside its checkpoint."""
+    return StateFolder(out.with_name(out.name + ".training"), recipe_id, seconds)
 
 
 def mixture_folder(recipe: Recipe, out: Path) -> Path:
@@ -148,7 +155,7 @@ class _Run:
         self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
         self.lengths = _lengths(examples)
         self.training = recipe.training.settled(self._rows())
-        self.states = StateFolder(out.with_name(out.name + ".training"), recipe_id, seconds)
+        self.states = states_of(out, recipe_id, seconds)
         self.what = f"train {recipe.name} (seed {recipe.seed})"
         self.plan = self._plan()
 
@@ -207,7 +214,7 @@ class _Run:
         )
         steps = Steps(self.examples, plan, objective, recipe.seed)
         options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
-        options.update(neftune_noise_alpha=None)
+        options.update(neftune_alpha=None)
         return run_training(
             module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
             report_to=self.report_to, **options,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,11 +111,35 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def launch(how: str, processes: int, argv: list[str]) -> None:
-    """Start the same command under accelerate, in place of this process."""
+    """Run the same command in processes that accelerate starts.
+
+    Raises:
+        ConfigError: DeepSpeed is not installed, or a process failed.
+    """
+    from importlib.util import find_spec
+
+    from harness.suites import ConfigError
+
+    if how.startswith("deepspeed") and find_spec("deepspeed") is None:
+        raise ConfigError(
+            f"--launch {how} needs DeepSpeed, which is not installed: pip install -c constraints.txt -e '.[deepspeed]', or "
+            "take --launch fsdp2."
+        )
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # of torch's launcher: what failed is said once, below
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     config = Path(__file__).resolve().parent / "launch" / f"{how}.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += ["--num_processes", str(processes), "--num_machines", "1", "-m", "trainers", *argv]
-    os.execv(sys.executable, command)
+    where = ["--config_file", str(config), "--num_processes", str(processes), "--num_machines", "1"]
+    try:
+        launch_command(launch_command_parser().parse_args([*where, "-m", "trainers", *argv]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        ended = f"signal {-failure.exitcode}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+        raise ConfigError(
+            f"process {rank} of {processes} ended with {ended}; what it said stands above. The same command starts again from "
+            "the last state, if one was written."
+        ) from error
 
 
 def _ls(arguments: argparse.Namespace) -> None:

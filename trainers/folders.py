@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness import locks
 from harness.records import RecordError
 
 
@@ -20,13 +20,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RecordError: the lock cannot be written.
     """
+    held = ExitStack()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(folder.name + ".lock"), "w")
+        held.enter_context(locks.locked(folder.with_name(folder.name + ".lock")))
     except OSError as error:
         raise _unwritable(folder, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held:
         yield
 
 

@@ -166,9 +166,15 @@ def write(found: Sequence[ExampleLoss], path: Path) -> None:
 
 
 def overlap_with_training(answers: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU (0–100, 4-grams, sacrebleu) of a model's answers to training prompts against the training answers."""
+    """Mean BLEU (0–100, sacrebleu) of a model's answers to training prompts against the training answers.
+
+    Up to 4-grams, per answer, without the orders that an answer is too short for: over the whole corpus, answers of one word
+    would have BLEU 0, right or wrong.
+    """
     import sacrebleu
 
     if len(answers) != len(references) or not answers:
         raise ConfigError(f"{len(answers)} answers for {len(references)} references: one for each is needed.")
-    return float(sacrebleu.corpus_bleu(list(answers), [list(references)]).score)
+    pairs = zip(answers, references, strict=True)
+    scores = [sacrebleu.sentence_bleu(a, [b], use_effective_order=True).score for a, b in pairs]
+    return float(sum(scores) / len(scores))

@@ -19,6 +19,7 @@ import torch
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, PackedCanvas
 from harness.suites import ConfigError
+from harness.windows import lost_windows
 
 
 def fill(order: Iterable[int], lengths: Sequence[int], room: int) -> list[list[int]]:
@@ -82,17 +83,10 @@ class Packing:
         return torch.zeros_like(seen_PWW, dtype=dtype).masked_fill(~seen_PWW, torch.finfo(dtype).min).unsqueeze(1)
 
 
-def check_packable(network: Any) -> None:
-    """ConfigError for a network that a given attention mask would change: one with sliding windows.
-
-    transformers takes a four-dimensional mask as it is in every layer, so the windows would be lost.
-    """
-    kinds = set(getattr(network.config, "layer_types", None) or ())
-    if any("sliding" in kind or "chunked" in kind for kind in kinds):
-        raise ConfigError(
-            f"training.packing: {network.config.model_type} has layers with sliding windows ({', '.join(sorted(kinds))}), "
-            "which the mask of packed rows would replace: remove packing."
-        )
+def check_packable(config: Any) -> None:
+    """ConfigError for a network whose sliding windows the mask of packed rows would replace."""
+    if lost := lost_windows(config):
+        raise ConfigError(f"training.packing: {lost}: remove packing.")
 
 
 def states_at(network: Any, batch: dict[str, torch.Tensor], at_BT: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from harness.suites import ConfigError
-from trainers.assemble import assemble
+from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
 from trainers.encode import Example, encode
 from trainers.mixture import read_records, training_files
@@ -72,10 +72,12 @@ def plan(
         rate: FLOP/s to reckon with instead of a probe.
 
     Raises:
-        ConfigError: the recipe names neither family nor a configuration that can be had.
+        ConfigError, BackboneError: the recipe names neither family nor a configuration that can be had, or reads rows
+            in a way that its network cannot.
     """
     tokenizer = _tokenizer(recipe, tokenizer_path)
     network = meta_network(recipe, tokenizer)
+    check_network(recipe, network.config)
     total, core = count_parameters(network)
     examples = _sample(recipe, corpus, tokenizer) if tokenizer is not None else None
     training = recipe.training.settled(len(examples)) if examples and recipe.training.steps is None else recipe.training

@@ -60,6 +60,12 @@ class StateFolder:
             return None
         return None
 
+    def clear(self) -> None:
+        """Remove this run's states of all stages, which its finished checkpoint needs no more; those of another recipe stay."""
+        owners = {(_seal(step) or {}).get("identity", self.identity) for step in self.folder.glob("*/step-*")}
+        if owners <= {self.identity}:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def forget(self, step: int) -> None:
         """Remove all but the newest states up to `step`, and what a kill left half-written."""
         for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
@@ -69,12 +75,20 @@ class StateFolder:
                 shutil.rmtree(broken, ignore_errors=True)
 
 
+def _seal(step: Path) -> dict | None:
+    """The seal of a state as it is written there, None where it cannot be read."""
+    try:
+        return json.loads((step / SEAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def _sealed(step: Path) -> dict | None:
     """The seal of a state whose files are the ones it lists, else None."""
+    seal = _seal(step)
     try:
-        seal = json.loads((step / SEAL).read_text(encoding="utf-8"))
-        sound = all(sha256_file(step / name) == digest for name, digest in seal["files"].items())
-    except (OSError, ValueError, KeyError):
+        sound = seal is not None and all(sha256_file(step / name) == sha for name, sha in seal["files"].items())
+    except (OSError, KeyError):
         return None  # half-written or damaged: an older one is used, or training starts again
     return seal if sound else None
 
@@ -97,13 +111,27 @@ def tensors_of(module: torch.nn.Module, optimizer) -> tuple[dict[str, torch.Tens
 def whole_weights(module: torch.nn.Module, everywhere: bool = False) -> dict[str, Any] | None:
     """All weights of a sharded module on the first process (empty on the others, or there too), or None where nothing is sharded.
 
-    A collective call: every process makes it.
+    A collective call: every process makes it. FSDP2's pieces and those of DeepSpeed's ZeRO-3 alike.
     """
     from torch.distributed.tensor import DTensor
 
+    if any(hasattr(parameter, "ds_id") for parameter in module.parameters()):
+        return _zero3_weights(module, kept=everywhere or dist.get_rank() == 0)
     if not any(isinstance(parameter, DTensor) for parameter in module.parameters()):
         return None
     return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=not everywhere))
+
+
+def _zero3_weights(module: torch.nn.Module, kept: bool) -> dict[str, torch.Tensor]:
+    """The weights of a module whose parameters DeepSpeed holds in pieces, put together one at a time."""
+    from deepspeed.runtime.zero import GatheredParameters  # type: ignore[import-not-found]
+
+    whole: dict[str, torch.Tensor] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        with GatheredParameters([tensor] if isinstance(tensor, torch.nn.Parameter) else []):
+            if kept:
+                whole[name] = tensor.detach().cpu().clone()
+    return whole
 
 
 def put_back(tensors: dict[str, torch.Tensor], groups: list[dict], module: torch.nn.Module, optimizer) -> None:

@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from harness.progress import bar
 from trainers.batches import Steps
+from trainers.neftune import neftune
 from trainers.objectives import Objective, divided
 from trainers.state import (
     TRAINER,
@@ -54,7 +55,7 @@ class ObjectiveModule(nn.Module):
         self._no_split_modules = block_classes(parameters)  # what accelerate shards on its own
 
     def get_input_embeddings(self) -> nn.Module | None:
-        """The token embeddings: NEFTune's hook goes here, and FSDP2 shards them apart, where it can (else None)."""
+        """The token embeddings, which FSDP2 shards apart, where it can (else None)."""
         return self._embeddings("get_input_embeddings")
 
     def get_output_embeddings(self) -> nn.Module | None:
@@ -237,11 +238,12 @@ def run_training(
     states: StateFolder | None = None,
     keep_last: bool = False,
     optimiser: tuple | None = None,
+    neftune_alpha: float | None = None,
     **options,
 ) -> list[dict]:
     """Train in place; returns the Trainer's log history (step, loss, learning_rate).
 
-    `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where there is one, and states
+    `neftune_alpha`: see trainers.neftune; the other `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where there is one, and states
     are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
@@ -266,7 +268,8 @@ def run_training(
             module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with neftune(module.trained, neftune_alpha):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     return _losses(trainer.state.log_history)
 
 
@@ -277,7 +280,7 @@ def _losses(history: list[dict]) -> list[dict]:
 def optimiser_arguments(
     training, rate: float | None = None, steps: int | None = None, batch: int | None = None
 ) -> dict:
-    """A recipe's training section as `TrainingArguments`."""
+    """A recipe's training section as what `run_training` takes."""
     total = steps or training.steps
     stable = training.schedule == "warmup_stable_decay"
     return {
@@ -293,7 +296,7 @@ def optimiser_arguments(
         "adam_epsilon": training.epsilon,
         "max_grad_norm": training.clip,
         "bf16": training.dtype == "bfloat16",
-        "neftune_noise_alpha": training.neftune_alpha,
+        "neftune_alpha": training.neftune_alpha,
     }
 
 

@@ -3,8 +3,8 @@
 IT: loss on the answers and their `</s>`. IM (Shi et al. 2024, arXiv 2405.14394, Eq. 4): also on the instructions'
 tokens, template tokens excluded; as released (facts A2) every template token but the opening marker's carries loss,
 too (`template_loss`). `normalise="example"`: every example weighs the same, each of its loss tokens 1/n (BLOOMZ;
-Instruction Modelling's micro-batches of one); "token": every loss token weighs the same. NEFTune (Jain et al. 2023) is
-the Trainer's own `neftune_noise_alpha`.
+Instruction Modelling's micro-batches of one); "token": every loss token weighs the same. NEFTune (Jain et al. 2023):
+trainers.neftune.
 
 KL (facts A3): loss + kl_weight·KL to the network as it was before training. "full" is the divergence over the whole
 vocabulary; "target_token" the released estimate log p(x) − log p_ref(x) at the label alone, whose gradient is −1

@@ -1,0 +1,126 @@
+"""Instruction Modelling's two sweeps: losses, BLEU and the gain of IM over IT, from analysis/{gains,summary,fits}.csv.
+
+One row per pair of systems of a sweep, averaged over seeds, and below them the sweep's fit: slope per factor of ten with
+Student's interval of n − 2 degrees of freedom. Losses in nats per answer token, lower is better; BLEU 0–100, of answers to
+training instructions against the training answers (Shi et al. 2024, arXiv 2405.14394, Figure 3: lower is less learnt by heart).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.cells import MISSING, NO_ITEMS, Cell, TableError
+from reports.frame import Results
+from reports.tables import Line, Table, TableSpec
+
+FOLDER = Path("analysis")
+AXES = {"ratio": "Instruction / answer words", "examples": "Training examples"}  # fits.csv's `against` → label
+LOSSES = {
+    "train_it": "IT, training loss",
+    "train_im": "IM, training loss",
+    "test_it": "IT, test loss",
+    "test_im": "IM, test loss",
+}
+BLEU = {"bleu_it": "IT, BLEU with training", "bleu_im": "IM, BLEU with training"}
+COLUMNS = {"ratio": "Ratio", "examples": "Examples", **LOSSES, "gain": "Gain of IM, %", **BLEU}
+
+
+def sweep_table(results: Results, name: str, spec: TableSpec) -> Table | None:
+    """Sweeps × pairs in rows; None for a suite without an analysis section."""
+    if results.suite.analysis is None:
+        return None
+    columns = tuple(Line(key, (label,)) for key, label in COLUMNS.items())
+    if not (results.root / FOLDER / "fits.csv").is_file():
+        note = f"— not analysed yet: `make tables SUITE={results.suite.name}` fills this table."
+        rows = tuple(Line(against, (label, "")) for against, label in AXES.items())
+        cells = {(row.key, column): Cell(MISSING) for row in rows for column in COLUMNS}
+        return Table(name, spec, ("Sweep", "Systems"), rows, columns, cells, (*spec.footnotes, note))
+    pairs, fits = read_sweeps(results.root / FOLDER)
+    rows, cells = [], {}
+    for fit in fits:
+        for key, label, values in _points(results, fit, pairs):
+            rows.append(Line(key, (_label(fit, fits), label)))
+            cells |= {(key, column): cell for column, cell in values.items()}
+        key = f"{fit['against']}:{fit['sweep']}:fit"
+        rows.append(Line(key, (_label(fit, fits), "change per factor of ten")))
+        cells |= {(key, column): _slope(fit) if column == "gain" else Cell(NO_ITEMS) for column in COLUMNS}
+    return Table(name, spec, ("Sweep", "Systems"), tuple(rows), columns, cells, (*spec.footnotes, *map(_note, fits)))
+
+
+def read_sweeps(folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """(pairs of checkpoints with their BLEU, indexed by the IM checkpoint; fits).
+
+    Raises:
+        TableError: a file cannot be read or is of another version.
+    """
+    try:
+        gains, summary, fits = (pd.read_csv(folder / f"{name}.csv") for name in ("gains", "summary", "fits"))
+        bleu = summary[summary["part"] == "train"].set_index("checkpoint")["bleu"]
+        pairs = gains.assign(bleu_it=gains["it"].map(bleu), bleu_im=gains["im"].map(bleu)).set_index("im", drop=False)
+        pairs = pairs.rename(columns={"training_examples": "examples"})
+        listed = {name for names in fits["pairs"] for name in str(names).split()}
+        if absent := sorted(listed - set(pairs.index)):
+            raise KeyError(f"no pair of {absent[0]} in gains.csv")
+    except (OSError, ValueError, KeyError) as error:
+        raise TableError(
+            f"{folder} is no readable analysis ({error}); make it again: python -m trainers analysis --suite SUITE."
+        ) from error
+    return pairs, [{str(key): value for key, value in row.items()} for row in fits.to_dict("records")]
+
+
+def _label(fit: dict[str, Any], fits: list[dict[str, Any]]) -> str:
+    """The axis, with the method where several sweeps share it."""
+    alone = sum(other["against"] == fit["against"] for other in fits) == 1
+    return AXES[fit["against"]] + ("" if alone else f" ({fit['method']}, {fit['sweep']})")
+
+
+def _points(results: Results, fit: dict[str, Any], pairs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, Cell]]]:
+    """(row key, label, cells) of every pair of systems, by x."""
+    some = pairs.loc[fit["pairs"].split()]
+    systems = some["im"].str.rpartition("-")[0]
+    for system, seeds in sorted(some.groupby(systems), key=lambda one: one[1][fit["against"]].mean()):
+        names = {s.name: s.label for s in results.suite.systems}
+        yield f"{fit['against']}:{system}", names.get(str(system), str(system)), _cells(seeds)
+
+
+def _cells(seeds: pd.DataFrame) -> dict[str, Cell]:
+    """The means over seeds; the gain with the error of its test examples, which the seeds share, and every seed's."""
+    facts = {"measured": (FOLDER / "gains.csv").as_posix()}
+    digits = dict.fromkeys(LOSSES, 3) | dict.fromkeys(BLEU, 1) | {"ratio": 2, "examples": 0}
+    units = dict.fromkeys(LOSSES, "nats") | {"ratio": "ratio", "examples": "examples"}
+    cells = {}
+    for column, places in digits.items():
+        value = float(seeds[column].mean())
+        known = not seeds[column].isna().any()
+        cells[column] = Cell(f"{value:.{places}f}", value, units.get(column, ""), facts) if known else Cell(NO_ITEMS)
+    gain, error = float(seeds["gain"].mean()), float(seeds["gain_standard_error"].mean())
+    by_seed = ";".join(f"{seed}={value}" for seed, value in zip(seeds["seed"], seeds["gain"], strict=True))
+    facts = {**facts, "stderr_items": error, "seed_values": by_seed}
+    shown = ", ".join(f"{value:.1f}" for value in seeds["gain"])
+    return cells | {"gain": Cell(f"{gain:.1f} ± {error:.1f} ({shown})", gain, "%", facts)}
+
+
+def slope_interval(fit: dict[str, Any]) -> tuple[float, float]:
+    """The slope's 95 % interval: Student's t with points − 2 degrees of freedom."""
+    from scipy import stats
+
+    reach = float(stats.t.ppf(0.975, fit["points"] - 2)) * float(fit["slope_standard_error"])
+    return float(fit["slope"]) - reach, float(fit["slope"]) + reach
+
+
+def _slope(fit: dict[str, Any]) -> Cell:
+    low, high = slope_interval(fit)
+    facts = {"measured": (FOLDER / "fits.csv").as_posix(), "stderr": fit["slope_standard_error"], "low": low, "high": high}  # fmt: skip
+    slope = float(fit["slope"])
+    return Cell(f"{slope:.1f} [{low:.1f}, {high:.1f}]", slope, "points per factor of ten", facts)
+
+
+def _note(fit: dict[str, Any]) -> str:
+    return (
+        f"{AXES[fit['against']]}: gain = {fit['intercept']:.1f} + {fit['slope']:.1f}·log10(x), least squares over "
+        f"{fit['points']} pairs, R² {fit['r_squared']:.2f}."
+    ).replace("+ -", "− ")
