@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.cells import MISSING, NO_ITEMS, Cell, TableError
+from reports.cells import MISSING, NO_ITEMS, Cell, TableError, signed
 from reports.frame import Results
 from reports.tables import Line, Table, TableSpec
 
@@ -125,9 +125,9 @@ def _cells(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
         cells[column] = Cell(f"{value:.{places}f}", value, units.get(column, ""), facts) if known else Cell(NO_ITEMS)
     gain, error = _mean(seeds, "gain"), _mean(seeds, "gain_standard_error")
     by_seed = ";".join(f"{seed['seed']}={seed['gain']}" for seed in seeds)
-    shown = ", ".join(f"{seed['gain']:.1f}" for seed in seeds)
+    shown = ", ".join(signed(seed["gain"]) for seed in seeds)
     facts = {**facts, "stderr_items": error, "seed_values": by_seed}
-    return cells | {"gain": Cell(f"{gain:.1f} ± {error:.1f} ({shown})", gain, "%", facts)}
+    return cells | {"gain": Cell(f"{signed(gain)} ± {error:.1f} ({shown})", gain, "%", facts)}
 
 
 def slope_interval(fit: dict[str, Any]) -> tuple[float, float]:
@@ -142,11 +142,11 @@ def _slope(fit: dict[str, Any]) -> Cell:
     low, high = slope_interval(fit)
     facts = {"measured": (FOLDER / "fits.csv").as_posix(), "stderr": fit["slope_standard_error"], "low": low, "high": high}  # fmt: skip
     slope = float(fit["slope"])
-    return Cell(f"{slope:.1f} [{low:.1f}, {high:.1f}]", slope, "points per factor of ten", facts)
+    return Cell(f"{signed(slope)} [{signed(low)}, {signed(high)}]", slope, "points per factor of ten", facts)
 
 
 def _note(fit: dict[str, Any]) -> str:
     return (
-        f"{AXES[fit['against']]}: gain = {fit['intercept']:.1f} + {fit['slope']:.1f}·log10(x), least squares over "
-        f"{fit['points']} pairs, R² {fit['r_squared']:.2f}."
-    ).replace("+ -", "− ")
+        f"{AXES[fit['against']]}: gain = {signed(fit['intercept'], '')} {'−' if fit['slope'] < 0 else '+'} "
+        f"{abs(fit['slope']):.1f}·log10(x), least squares over {fit['points']} pairs, R² {fit['r_squared']:.2f}."
+    )
