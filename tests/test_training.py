@@ -109,3 +109,24 @@ def test_accumulation_logs_a_loss_and_keeps_the_step_count(checkpoints, tmp_path
         out=tmp_path / "accumulated",
     )
     assert record.examples == 2 * 32 and 0 < record.final_loss < 20
+
+
+def test_what_a_tracker_writes_outlives_the_training(checkpoints, tmp_path, monkeypatch):
+    # TensorBoard writes into the Trainer's output folder; its callback stands here for it
+    from transformers import TrainerCallback
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    class Events(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            with open(Path(args.output_dir) / "events", "a") as file:
+                file.write(f"{args.run_name} {state.global_step}\n")
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Events)
+    root = checkpoints["diffusionllm"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/diffusionllm.yaml"), steps=2)
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
+    train_checkpoint(recipe, **where, report_to="tensorboard")
+    main, length = ((tmp_path / "one.logs" / stage / "events").read_text().split("\n") for stage in ("main", "length"))
+    assert main[:2] == ["train diffusionllm (seed 0) 1", "train diffusionllm (seed 0) 2"]
+    assert length[0] == "train diffusionllm (seed 0), length stage 1"

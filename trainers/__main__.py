@@ -51,7 +51,10 @@ def parser() -> argparse.ArgumentParser:
         "--state-minutes", type=float, default=10.0,
         help="how often the state is written beside --out, from which a killed run goes on (default 10; 0: every step)",
     )  # fmt: skip
-    train.add_argument("--report-to", default="none", help="tensorboard, wandb, trackio, … as the Trainer's own switch")
+    train.add_argument(
+        "--report-to", default="none",
+        help="tensorboard (its events: OUT.logs), wandb, trackio, … as the Trainer's own switch; the package must be installed",
+    )  # fmt: skip
     train.add_argument(
         "--launch", choices=("ddp", "fsdp2", "deepspeed2", "deepspeed3"), help="start --processes of it with accelerate"
     )

@@ -156,6 +156,7 @@ class _Run:
         self.lengths = _lengths(examples)
         self.training = recipe.training.settled(self._rows())
         self.states = states_of(out, recipe_id, seconds)
+        self.logs = out.with_name(out.name + ".logs")
         self.what = f"train {recipe.name} (seed {recipe.seed})"
         self.plan = self._plan()
 
@@ -186,7 +187,8 @@ class _Run:
         )  # fmt: skip
         history = run_training(
             module, steps, seed=self.recipe.seed, what=self.what, states=self.states.stage("main"), keep_last=two,
-            optimiser=optimiser_class(training), report_to=self.report_to, **optimiser_arguments(training),
+            optimiser=optimiser_class(training), report_to=self.report_to, logs=self.logs / "main",
+            **optimiser_arguments(training),
         )  # fmt: skip
         rows = [{"stage": "main", **row} for row in history]
         return rows + [{"stage": "length", **row} for row in self._train_length()] if two else rows
@@ -217,7 +219,7 @@ class _Run:
         options.update(neftune_alpha=None)
         return run_training(
             module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
-            report_to=self.report_to, **options,
+            report_to=self.report_to, logs=self.logs / "length", **options,
         )  # fmt: skip
 
     def seen(self) -> dict[str, int]:
@@ -305,5 +307,6 @@ def _write(
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
         raise RecordError(
-            f"cannot write the checkpoint to {out}: {reason}. Free space or choose another folder."
+            f"cannot write the checkpoint to {out}: {reason}. Free space and give the same command again: it goes on from the "
+            "last state, if one was written."
         ) from error

@@ -239,12 +239,15 @@ def run_training(
     keep_last: bool = False,
     optimiser: tuple | None = None,
     neftune_alpha: float | None = None,
+    report_to: str = "none",
+    logs: Path | None = None,
     **options,
 ) -> list[dict]:
     """Train in place; returns the Trainer's log history (step, loss, learning_rate).
 
-    `neftune_alpha`: see trainers.neftune; the other `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where there is one, and states
-    are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
+    `neftune_alpha`: see trainers.neftune. `report_to` is the Trainer's switch; what it writes itself (TensorBoard's events)
+    lies below `logs`. The other `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where
+    there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
         TrainingError: the loss became NaN or infinite.
@@ -257,10 +260,11 @@ def run_training(
             put_weights_back(newest, module)
             return _losses(history.log_history)
     with tempfile.TemporaryDirectory() as scratch:
-        options = {"report_to": "none", "logging_steps": max(1, options["max_steps"] // 50), **options}
+        options = {"logging_steps": max(1, options["max_steps"] // 50), **options}
+        folder = scratch if logs is None or report_to == "none" else str(logs)
         arguments = TrainingArguments(
-            output_dir=scratch, seed=seed, save_strategy="no", disable_tqdm=True, remove_unused_columns=False,
-            log_level="error", use_cpu=not torch.cuda.is_available(), **options,
+            output_dir=folder, report_to=report_to, run_name=what, seed=seed, save_strategy="no", disable_tqdm=True,
+            remove_unused_columns=False, log_level="error", use_cpu=not torch.cuda.is_available(), **options,
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
