@@ -123,7 +123,7 @@ def _train(arguments: argparse.Namespace) -> None:
     _quiet_libraries()
     import torch
 
-    from trainers.checkpoint import train_checkpoint
+    from trainers.checkpoint import processes, train_checkpoint
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
@@ -135,6 +135,8 @@ def _train(arguments: argparse.Namespace) -> None:
         state_seconds=60 * arguments.state_minutes,
         report_to=arguments.report_to,
     )
+    if not processes().is_main_process:
+        return
     print(
         f"{arguments.out}: {record.label}, seed {record.seed}, {record.parameters_without_embeddings:,} parameters without embeddings, "
         f"{record.tokens:,} tokens, final loss {record.final_loss:.3f}, {record.seconds:.0f} s"
