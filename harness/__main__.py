@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m harness serve --model diffusion_xlmr --port 8000
   python -m harness ls
   python -m harness data
+  python -m harness data --fetch mgsm,bbh,z_bench --into mirror
   python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
   ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
 """
@@ -45,12 +46,24 @@ def parser() -> argparse.ArgumentParser:
     judging.add_arguments(judge)
     _serve_arguments(commands.add_parser("serve", help="an OpenAI-compatible chat endpoint of any of our models"))
     commands.add_parser("ls", help="list anyorder's models, scorers, decoders and tasks")
-    listing = commands.add_parser("data", help="list what each task needs and where it would come from; check a mirror")
+    listing = commands.add_parser(
+        "data", help="list what each task needs and where it would come from; check or fetch a mirror"
+    )
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
+    listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from where they are "
+                         "published, at pinned commits, into the mirror --into")  # fmt: skip
+    listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
-    speed.add_argument("--suite", required=True, help="name or path of a suite")
+    speed.add_argument("--suite", help="name or path of a suite")
+    speed.add_argument(
+        "--model", help="instead of a suite, with --tasks: the overhead of any checkpoint of this adapter"
+    )
+    speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
+    speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
+    speed.add_argument("--questions", type=int, default=2000, help="questions in all (default 2000)")
+    speed.add_argument("--repeats", type=int, default=3, help="runs, of which the median is kept (default 3)")
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -68,11 +81,19 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--model_args", default="", help="pretrained=…,scorer=…,decoder=…,steps=…,length=… (comma-separated)"
     )
-    run.add_argument("--tasks", help="task or group names, comma-separated; patterns such as xp3_xnli_* work")
+    run.add_argument(
+        "--tasks",
+        help="task or group names, comma-separated; patterns such as xp3_xnli_* work; all: every task of ours",
+    )
+    run.add_argument(
+        "--skip_missing",
+        action="store_true",
+        help="leave out (and name, with the reason) tasks whose files are not here",
+    )
     run.add_argument("--num_fewshot", type=int, help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    run.add_argument("--limit", type=float, help="only the first N items of each task (below 1: that share)")
+    run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
     run.add_argument("--metadata", type=json.loads, help="JSON passed to the tasks")
     run.add_argument("--include_path", help="a folder with more task YAMLs")
@@ -86,6 +107,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--system", help="name of a system of the suite")
     run.add_argument("--seed", type=int, help="training seed of the system's checkpoint")
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def _limit(text: str) -> float:
+    """A number of items, or a share below 1; lm-eval takes 0 for all of them and a negative one for a slice."""
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < float("inf") or (limit > 1 and limit != int(limit)):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, or a share between 0 and 1; got {text}")
+    return limit
 
 
 def _serve_arguments(serve: argparse.ArgumentParser) -> None:
@@ -171,6 +203,8 @@ def _table(path: str, name: str) -> list[str]:
 def speed(arguments: argparse.Namespace) -> None:
     """The `speed` command."""
     _calm()
+    if arguments.model or not arguments.suite:
+        return _speed_of_model(arguments)
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
@@ -199,6 +233,19 @@ def speed(arguments: argparse.Namespace) -> None:
         seal_measurements(root / "speed", files, weights, device_name())
 
 
+def _speed_of_model(arguments: argparse.Namespace) -> None:
+    """Overhead of one checkpoint, without a suite."""
+    if not arguments.model or not arguments.tasks or arguments.suite or arguments.only not in (None, ["overhead"]):
+        raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
+    from lm_eval.utils import simple_parse_args_string
+
+    from harness.overhead import measure_model
+    from harness.selection import asked_for
+
+    given = simple_parse_args_string(arguments.model_args) or {}
+    print(measure_model(arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results))  # fmt: skip
+
+
 def _weights(root: Path) -> dict[str, str | None]:
     """Finished checkpoints of a suite by folder, with the sha256 of their weights."""
     from harness.records import CHECKPOINT_FILE, read_checkpoint, weights_digest
@@ -208,10 +255,17 @@ def _weights(root: Path) -> dict[str, str | None]:
 
 
 def list_data(arguments: argparse.Namespace) -> int:
-    """The `data` command; 1 if a checked mirror has changed files."""
-    from harness.data_report import check_report, sources_table
+    """The `data` command; 1 if a checked mirror has changed files, or a fetched one lacks some."""
+    if (arguments.fetch is None) != (arguments.into is None):
+        raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
+    if arguments.fetch is not None:
+        from harness.origins import fetch_report
 
-    report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+        report, whole = fetch_report([name for name in arguments.fetch.split(",") if name], arguments.into)
+    else:
+        from harness.data_report import check_report, sources_table
+
+        report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
     print(report)
     return 0 if whole else 1
 

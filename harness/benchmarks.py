@@ -46,6 +46,17 @@ class Benchmark:
     promptsource_by_language: bool = True
 
 
+def files_of(spec: Benchmark) -> list[str]:
+    """All mirror files of a benchmark, each once."""
+    found = [
+        path
+        for subset in spec.subsets
+        for split in spec.splits
+        for path in (spec.mirror_file(subset, split), *spec.beside(subset, split))
+    ]
+    return list(dict.fromkeys(found))
+
+
 def benchmark_of(name: str, subset: str, split: str) -> Benchmark:
     """The benchmark called `name`; DataError, with the nearest known one, for an unknown name, subset or split."""
     from harness.catalogue import BENCHMARKS
@@ -80,16 +91,25 @@ def hub_place(
 
     if spec.hub_file is None:
         raise DataError(
-            f"{spec.title} has no copy on the hub that may be used: set ANYORDER_DATA=DIR to a local mirror."
+            f"{spec.title} has no copy on the hub that may be used: set ANYORDER_DATA=DIR to a local mirror{_how_to_fetch(spec)}."
         )
     repository, path = spec.hub_file(subset, split)
     revision = (revisions or {}).get(repository) or REVISIONS.get(repository)
     if not revision:
         raise DataError(
             f"{spec.title}: no commit of {repository} is pinned, because none could be verified. Name one with --metadata "
-            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set ANYORDER_DATA=DIR.'
+            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set ANYORDER_DATA=DIR{_how_to_fetch(spec)}.'
         )
     return repository, revision, path
+
+
+def _how_to_fetch(spec: Benchmark) -> str:
+    """The command that fills a mirror with the benchmark; nothing where it has no public place."""
+    from harness.catalogue import BENCHMARKS
+    from harness.origins import fetchable
+
+    name = next((name for name, known in BENCHMARKS.items() if known is spec), "")
+    return f" (python -m harness data --fetch {name} --into DIR makes one)" if name and fetchable(name) else ""
 
 
 def checked(document: Document, spec: Benchmark, where: str) -> Document:

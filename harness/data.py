@@ -25,7 +25,7 @@ from harness import mirror, sandbox
 from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, hub_place
 from harness.documents import Documents
 from harness.mirror import DataError, Document
-from harness.prompts import check_settings, templates_for, with_prompts
+from harness.prompts import Prompted, Template, check_settings, templates_for, with_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,9 @@ def load(
     if templates is not None:
         chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
+        if examples is None and _always_apply(chosen, spec):
+            rows = Prompted(documents, chosen, **settings)
+            return {split: Documents(rows, columns=list(rows[0]))}
         documents = with_prompts(documents, chosen, **settings)
         if examples is not None:
             shots = documents_of(benchmark, subset, examples, data_revisions)
@@ -82,6 +85,12 @@ def load(
     if runs_code:
         documents = [{**d, "id": f"{d['id']}#{n}", "samples": samples} for d in documents for n in range(samples)]
     return {split: Documents(documents)}
+
+
+def _always_apply(templates: list[Any], spec: Benchmark) -> bool:
+    """Whether each template of ours asks something of every document, so that their number is known beforehand."""
+    texts = {column for column, allowed in spec.columns.items() if allowed is str}
+    return all(isinstance(template, Template) and template.always_applies(texts) for template in templates)
 
 
 SETTINGS = ("prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data_revisions", "samples")

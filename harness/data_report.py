@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from harness import mirror
-from harness.benchmarks import Benchmark
+from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
 from harness.data import in_mirror, mirror_folder
 from harness.mirror import DataError
+from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
 
-_BENCHMARK = re.compile(r"benchmark: (\w+)")
+_ARGUMENTS = re.compile(r"^dataset_kwargs: ({.*})$", re.MULTILINE)
+_INCLUDE = re.compile(r"^include: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,6 @@ class Check:
     benchmark: str
     path: str
     state: str
-
-
-def files_of(spec: Benchmark) -> list[str]:
-    """All mirror files of a benchmark, each once."""
-    found = [
-        path
-        for subset in spec.subsets
-        for split in spec.splits
-        for path in (spec.mirror_file(subset, split), *spec.beside(subset, split))
-    ]
-    return list(dict.fromkeys(found))
 
 
 def check_mirror(root: Path) -> Iterator[Check]:
@@ -60,15 +53,43 @@ def _state(path: Path, listed: str | None, official: mirror.OfficialFile | None)
 def tasks_by_benchmark() -> dict[str, list[str]]:
     """{benchmark: the tasks whose YAML names it}."""
     found: dict[str, list[str]] = {}
-    for task, path in tasks_known_here().items():
-        for benchmark in _BENCHMARK.findall(path.read_text(encoding="utf-8")):
-            found.setdefault(benchmark, []).append(task)
+    for task, arguments in document_arguments().items():
+        found.setdefault(arguments["benchmark"], []).append(task)
     return found
+
+
+def document_arguments() -> dict[str, dict[str, str]]:
+    """{task: benchmark, subset, split, …} of every task whose documents `harness.data` reads."""
+    found = {task: _arguments_in(path) for task, path in tasks_known_here().items()}
+    return {task: arguments for task, arguments in found.items() if "benchmark" in arguments}
+
+
+def _arguments_in(path: Path) -> dict[str, str]:
+    """The `dataset_kwargs` of a YAML file or, where it has none, of the files that it includes."""
+    text = path.read_text(encoding="utf-8")
+    if match := _ARGUMENTS.search(text):
+        return yaml.safe_load(match[1])
+    included = yaml.safe_load(match[1]) if (match := _INCLUDE.search(text)) else []
+    names = [included] if isinstance(included, str) else included
+    return next((found for name in names if (found := _arguments_in(path.parent / name))), {})
+
+
+def tasks_without_files() -> list[str]:
+    """The tasks for which ANYORDER_DATA has no file at all; none where it is not set."""
+    root = mirror_folder()
+    if root is None:
+        return []
+    return [
+        task
+        for task, of in document_arguments().items()
+        if not in_mirror(BENCHMARKS[of["benchmark"]], root, of["subset"], of["split"])
+    ]
 
 
 def sources_table() -> str:
     """One block of lines per benchmark: tasks, licence, files on the hub and in the mirror, what is missing."""
     root, tasks = mirror_folder(), tasks_by_benchmark()
+    without = set(tasks_without_files())
     where = "the hub (ANYORDER_DATA is not set)" if root is None else f"the mirror {root} (ANYORDER_DATA), nothing else"
     lines = [f"documents come from {where}"]
     for name, spec in BENCHMARKS.items():
@@ -78,7 +99,13 @@ def sources_table() -> str:
             f"  licence  {spec.licence}",
             f"  hub      {_hub_line(spec, first, split)}",
             f"  mirror   {spec.mirror_file(first, split)}{_held_line(spec, root)}",
+            f"  fetch    {_fetch_line(name)}",
         ]
+        if named := [task for task in tasks.get(name, []) if task in without]:
+            lines.append(f"  no files for {' '.join(named)}")
+    if root is not None:
+        total = sum(map(len, tasks.values()))
+        lines += [f"\nthe mirror has files for {total - len(without)} of {total} tasks"]
     return "\n".join(lines)
 
 
@@ -87,6 +114,15 @@ def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
         return "no copy that may be used: a mirror only"
     repository, path = spec.hub_file(subset, split)
     return f"{repository}@{(REVISIONS[repository] or 'COMMIT to be named (data_revisions)')[:40]}/{path}"
+
+
+def _fetch_line(name: str) -> str:
+    """What `--fetch` would copy, and from where."""
+    paths = fetchable(name)
+    total = len(files_of(BENCHMARKS[name]))
+    if not paths:
+        return "by hand: no public place is known"
+    return f"{len(paths)} of {total} files from {', '.join(origins_of(paths))}"
 
 
 def _held_line(spec: Benchmark, root: Path | None) -> str:

@@ -13,10 +13,15 @@ Row = dict[str, Any]
 class Documents(Sequence):
     """Rows with the same columns (None where a row has no such value), with the part of a Dataset that lm-eval uses.
 
-    Every access gives a copy of the row, as a Dataset does.
+    Every access gives a copy of the row, as a Dataset does. Given `columns`, which every row must have already, the rows
+    are not read before they are asked for.
     """
 
-    def __init__(self, rows: Iterable[Row]):
+    def __init__(self, rows: Iterable[Row], columns: Sequence[str] | None = None):
+        self._rows: Sequence[Row]
+        if columns is not None and isinstance(rows, Sequence):
+            self.column_names, self._rows = list(columns), rows
+            return
         rows = list(rows)
         self.column_names = list(dict.fromkeys(name for row in rows for name in row))
         self._rows = [{name: row.get(name) for name in self.column_names} for row in rows]
@@ -37,7 +42,8 @@ class Documents(Sequence):
         if isinstance(key, str):
             return [row[key] for row in self._rows]
         if isinstance(key, slice):
-            return {name: [row[name] for row in self._rows[key]] for name in self.column_names}
+            rows = [self._rows[index] for index in range(len(self))[key]]
+            return {name: [row[name] for row in rows] for name in self.column_names}
         return dict(self._rows[key])
 
     def __iter__(self) -> Iterator[Row]:
@@ -48,6 +54,4 @@ class Documents(Sequence):
 
     def select(self, indices: Iterable[int]) -> Documents:
         """The rows of these numbers, in that order."""
-        chosen = Documents([])
-        chosen.column_names, chosen._rows = self.column_names, [self._rows[index] for index in indices]
-        return chosen
+        return Documents([self._rows[index] for index in indices], self.column_names)

@@ -10,10 +10,12 @@ from typing import Any
 
 from harness.records import digest_of, now, write_atomically
 from harness.registration import MODELS, register_models, task_manager
-from harness.runs import Runner, check_writable, leaf_tasks, summary
+from harness.runs import Runner, check_writable, summary
+from harness.selection import asked_for, leaf_tasks, left_out_lines
 from harness.suites import ConfigError, Suite, unknown
 
 DONE_FILE = "done.json"
+LEFT_OUT_FILE = "left_out.json"  # {task: why it could not be run}, of a run with --skip_missing
 STORE_FILE = "answers.sqlite"  # beside a system's runs: a killed task goes on where it was
 
 
@@ -57,12 +59,15 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
 
     model_args = simple_parse_args_string(arguments.model_args) or {}
-    names = [name for name in arguments.tasks.split(",") if name]
+    names = asked_for(arguments.tasks)
     out = arguments.output_path or arguments.results / "runs" / f"{arguments.model}-{digest_of(model_args, 8)}"
     require_model(arguments.model)  # before a folder is made for it
     check_writable(out)
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
-    tasks, groups = leaf_tasks(manager, names)
+    left_out: dict[str, str] | None = {} if arguments.skip_missing else None
+    tasks, groups = leaf_tasks(manager, names, left_out)
+    if left_out:
+        print(left_out_lines(left_out, len(tasks) + len(left_out)), flush=True)
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
@@ -71,6 +76,9 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     records = runner.run(manager, tasks)
     if model.rank == 0:
         print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
+        if left_out is not None:
+            write_atomically(out / LEFT_OUT_FILE, json.dumps(left_out, indent=1, ensure_ascii=False) + "\n")
+            print(f"{len(tasks)} tasks were run, {len(left_out)} left out (why: {out / LEFT_OUT_FILE})")
 
 
 def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, device: str | None = None) -> None:

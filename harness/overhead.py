@@ -8,8 +8,9 @@ an accelerator: of wall time; `clock` says which):
     adapter   the rest of the adapter: encoding pairs, choosing and packing rows, reading scores out
     around    everything else
 
-overhead = (adapter + around) / network; lower is better. The whole is done once to warm up and then `repeats` times;
-medians are kept, of every column by itself. A network of the mini suite is tiny, so its share is the hardest case.
+overhead = (adapter + around) / network; lower is better. After a run of a few questions to warm up, the whole is done
+`repeats` times; medians are kept, of every column by itself. A network of the mini suite is tiny, so its share is the
+hardest case; `measure_model` takes any checkpoint.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from typing import Any
 
 import torch
 
-from harness.evaluate import load_of_suite, use_embedded_corpus
+from harness.evaluate import load_model, load_of_suite, use_embedded_corpus
 from harness.progress import bar
-from harness.records import write_atomically
+from harness.records import digest_of, write_atomically
 from harness.registration import task_manager
-from harness.runs import Runner, leaf_tasks
+from harness.runs import Runner
+from harness.selection import leaf_tasks
 from harness.speed import Clock, device_name
 from harness.suites import ConfigError, OverheadPlan, Suite
 
@@ -38,6 +40,7 @@ COLUMNS: tuple[str, ...] = (
     "suite", "system", "adapter", "tasks", "questions", "requests", "repeats", "seconds", "network_seconds",
     "adapter_seconds", "around_seconds", "overhead", "overhead_around", "clock", "device",
 )  # fmt: skip
+WARM_UP = 20  # questions
 NETWORK = (
     "hidden",
     "hidden_and_states",
@@ -60,16 +63,39 @@ def measure_overhead(suite: Suite, results: Path) -> str:
     runs: dict[str, list[dict[str, Any]]] = {}
     for name in bar(plan.systems, what=f"overhead {suite.name}", unit="systems"):
         model = load_of_suite(suite, root, name)
-        done = [measured(model, suite.system(name).adapter, plan) for _ in range(plan.repeats + 1)]
-        runs[name] = done[1:]
-    rows = [_row(suite, name, found) for name, found in runs.items()]
+        runs[name] = _repeated(model, suite.system(name).adapter, plan)
+    rows = [_row(suite.name, name, suite.system(name).adapter, found) for name, found in runs.items()]
+    return _written(root / "speed" / "overhead", plan, rows, runs)
+
+
+def measure_model(adapter: str, arguments: dict, tasks: list[str], questions: int, repeats: int, results: Path) -> str:
+    """Measure a checkpoint of any size; writes results/speed/overhead-<adapter>-<digest>.{csv,json}, returns the CSV.
+
+    Raises:
+        ConfigError: one of the tasks is no multiple-choice task.
+    """
+    plan = OverheadPlan(systems=(adapter,), tasks=tuple(tasks), questions=questions, repeats=repeats)
+    model = load_model(adapter, arguments)
+    name = Path(model.pretrained).name
+    runs = _repeated(model, adapter, plan)
+    stem = results / "speed" / f"overhead-{adapter}-{digest_of([arguments, plan.model_dump()], 8)}"
+    return _written(stem, plan, [_row("", name, adapter, runs)], {name: runs})
+
+
+def _repeated(model, adapter: str, plan: OverheadPlan) -> list[dict[str, Any]]:
+    measured(model, adapter, plan.model_copy(update={"questions": min(WARM_UP, plan.questions)}))
+    return [measured(model, adapter, plan) for _ in range(plan.repeats)]
+
+
+def _written(stem: Path, plan: OverheadPlan, rows: list[dict[str, Any]], runs: dict[str, Any]) -> str:
+    """The rows as CSV; it and the plan with every run are in stem.csv and stem.json."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     record = {"plan": plan.model_dump(), "rows": rows, "runs": runs}
-    write_atomically(root / "speed" / "overhead.json", json.dumps(record, indent=1) + "\n")
-    write_atomically(root / "speed" / "overhead.csv", text.getvalue())
+    write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(record, indent=1) + "\n")
+    write_atomically(stem.with_name(f"{stem.name}.csv"), text.getvalue())
     return text.getvalue()
 
 
@@ -107,13 +133,13 @@ def measured(model, adapter: str, plan: OverheadPlan) -> dict[str, Any]:
     }
 
 
-def _row(suite: Suite, system: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(suite: str, system: str, adapter: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     medians = {
         name: round(statistics.median(run[name] for run in runs), 4)
         for name in COLUMNS
         if name.endswith("seconds") or name.startswith("overhead")
     }
-    facts = {"suite": suite.name, "system": system, "adapter": suite.system(system).adapter}
+    facts = {"suite": suite, "system": system, "adapter": adapter}
     clock = "wall" if torch.cuda.is_available() else "processor"
     counts = {"questions": runs[0]["questions"], "requests": runs[0]["requests"], "repeats": len(runs)}
     return {**facts, "tasks": "+".join(runs[0]["tasks"]), **counts, **medians, "clock": clock, "device": device_name()}

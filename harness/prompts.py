@@ -16,9 +16,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from jinja2 import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
@@ -68,6 +68,10 @@ class Template:
         """Index of the right option."""
         return int(document[self.gold] if self.gold in document else render(self.gold, document))
 
+    def always_applies(self, texts: Collection[str]) -> bool:
+        """Whether it can render to nothing for no document whose columns `texts` are not empty."""
+        return all(_never_empty(part, texts) for part in (self.ask, *(self.options or (self.answer,))))
+
 
 def listed(options: Sequence[str], last: str = "or") -> str:
     """'Yes, Maybe or No'."""
@@ -82,6 +86,16 @@ def environment() -> SandboxedEnvironment:
     made = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     made.filters["listed"] = listed
     return made
+
+
+def _never_empty(template: str, texts: Collection[str]) -> bool:
+    """Whether words, or a column that is never empty, stand in it outside all conditions and loops."""
+    from jinja2 import nodes
+
+    outputs = (node for node in environment().parse(template).body if isinstance(node, nodes.Output))
+    parts = [part for output in outputs for part in output.nodes]
+    words = any(isinstance(part, nodes.TemplateData) and part.data.strip() for part in parts)
+    return words or any(isinstance(part, nodes.Name) and part.name in texts for part in parts)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -198,6 +212,36 @@ def permutation(count: int, key: str) -> list[int]:
     draw = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     shift = 1 + draw % (count - 1)
     return [(index + shift) % count for index in range(count)]
+
+
+class Prompted(Sequence[Document]):
+    """Every document under every template, document by document, for templates that always apply (`n_skipped` is 0).
+
+    A row is made when it is first read, and kept: lm-eval reads the rows of a `--limit` several times, and no others.
+    """
+
+    def __init__(self, documents: Sequence[Document], templates: Sequence[Template], **settings: Any):
+        self._documents, self._templates, self._settings = documents, templates, settings
+        self._made: dict[int, Document] = {}
+
+    def __len__(self) -> int:
+        return len(self._documents) * len(self._templates)
+
+    @overload
+    def __getitem__(self, key: int) -> Document: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[Document]: ...
+    def __getitem__(self, key: int | slice) -> Document | list[Document]:
+        """A row, or the rows of a slice."""
+        if isinstance(key, slice):
+            return [self[index] for index in range(len(self))[key]]
+        index = range(len(self))[key]
+        if index not in self._made:
+            document, template = divmod(index, len(self._templates))
+            (self._made[index],) = with_prompts(
+                [self._documents[document]], [self._templates[template]], **self._settings
+            )
+        return self._made[index]
 
 
 def with_prompts(documents: Sequence[Document], templates: Sequence[Any], **settings: Any) -> list[Document]:

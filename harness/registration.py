@@ -181,7 +181,7 @@ def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, A
 
     narrowed: dict[str, Any] = {}
     for name in names:
-        leaves = {leaf: _document_arguments(index, leaf) for leaf in _leaves(index, name) if leaf != name}
+        leaves = {leaf: _place(index, leaf) for leaf in tasks_below(index, name) if leaf != name}
         wanted = {leaf: arguments for leaf, arguments in leaves.items() if arguments}
         root = data.mirror_folder() if wanted else None
         if root is None:
@@ -200,7 +200,7 @@ def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, A
     return narrowed
 
 
-def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
+def tasks_below(index: dict[str, Any], name: str) -> Iterator[str]:
     """The tasks of a group and of its groups; a task's own name."""
     members = (index[name].cfg or {}).get("task") if name in index else None
     if not isinstance(members, list):
@@ -208,16 +208,21 @@ def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
         return
     for member in members:
         if isinstance(member, str):
-            yield from _leaves(index, member)
+            yield from tasks_below(index, member)
 
 
-def _document_arguments(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:
-    """(benchmark, subset, split) of a task whose documents come from `harness.data.load`, else None."""
+def arguments_of_task(index: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The arguments (benchmark, subset, split, …) of a task whose documents come from `harness.data.load`, else None."""
     config = (index[name].cfg or {}) if name in index else {}
     if not str(config.get("custom_dataset", "")).endswith("harness.data.load"):
         return None
-    arguments = config["dataset_kwargs"]
-    return arguments["benchmark"], arguments["subset"], arguments["split"]
+    return dict(config["dataset_kwargs"])
+
+
+def _place(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:
+    """(benchmark, subset, split) of such a task, else None."""
+    found = arguments_of_task(index, name)
+    return None if found is None else (found["benchmark"], found["subset"], found["split"])
 
 
 def _file_of(benchmark: str, subset: str, split: str) -> str:
@@ -248,7 +253,7 @@ def _without(index: dict[str, Any], name: str, missing: set[str]) -> dict[str, A
     narrowed: dict[str, Any] = {}
     kept = []
     for member in index[name].cfg["task"]:
-        if set(_leaves(index, member)) <= missing:
+        if set(tasks_below(index, member)) <= missing:
             continue
         kept.append(member)
         if isinstance((index[member].cfg or {}).get("task"), list):

@@ -13,11 +13,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.identity import data_identity, task_digest
 from harness.promptsource import digest_of_prompts
 from harness.records import (
     CheckpointRef,
@@ -32,7 +33,6 @@ from harness.records import (
     sha256_file,
     write_atomically,
 )
-from harness.suites import ConfigError
 
 SCORES_FILE = "scores.jsonl"
 SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
@@ -80,10 +80,13 @@ class Runner:
                 "task": task,
                 "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
-                "data": data_identity(task),
+                "data": self._data(manager, task),
                 "prompts": digest_of_prompts(self.options.get("metadata")),
             }
         )
+
+    def _data(self, manager, task: str) -> dict[str, str]:
+        return data_identity(manager, task, self.options.get("num_fewshot"), self.options.get("metadata"))
 
     def _together(self):
         """The tally of all processes."""
@@ -153,7 +156,7 @@ class Runner:
             task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
             limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
             n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows, n_stored=tally.stored, estimate=summary_of(questions),
-            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=data_identity(task),
+            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=self._data(manager, task),
             commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
             processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
         )  # fmt: skip
@@ -222,27 +225,6 @@ def _check_whole(results: Path, samples: Path, count: int) -> None:
         raise RecordError(f"lm-eval wrote {len(lines)} of {count} samples: is the disk full?")
 
 
-def task_digest(manager, task: str) -> str:
-    """Digest of the YAML and Python files beside a task's own YAML and beside the files that it includes."""
-    entry = manager.task_index.get(task)
-    path = getattr(entry, "yaml_path", None)
-    if path is None:
-        return "no file"
-    folders = {file.parent for file in _included(Path(path).resolve())}
-    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".yaml", ".py"))
-    return digest_of({f"{file.parent.name}/{file.name}": sha256_file(file) for file in files})
-
-
-def _included(path: Path) -> set[Path]:
-    """A YAML file and all that it includes, by themselves or by others."""
-    found = {path}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("include:"):
-            for name in line.removeprefix("include:").split("#")[0].strip().strip("[]").split(","):
-                found |= _included((path.parent / name.strip().strip("'\"")).resolve())
-    return found
-
-
 def sealed_run(folder: Path, identity: str) -> RunRecord | None:
     """The sealed run of this identity in `folder`, or None (absent, unfinished, changed, or another identity)."""
     try:
@@ -250,16 +232,6 @@ def sealed_run(folder: Path, identity: str) -> RunRecord | None:
     except RecordError:
         return None
     return record if record.run_id == identity else None
-
-
-def data_identity(task: str) -> dict[str, str]:
-    """Where a task's documents come from, as far as it is known without loading them."""
-    from harness import corpus, data
-
-    if task.startswith("mini_"):
-        return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
-    root = data.mirror_folder()
-    return {"source": "hub" if root is None else f"mirror {root.name} {digest_of(str(root.resolve()), 8)}"}
 
 
 def ask_environment_once() -> None:
@@ -280,45 +252,6 @@ def check_writable(folder: Path) -> None:
         raise RecordError(
             f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path."
         ) from error
-
-
-def leaf_tasks(manager, names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what ANYORDER_DATA holds.
-
-    Raises:
-        ConfigError: an unknown name; the nearest known ones are given.
-    """
-    from harness.registration import explain_unknown_task
-
-    leaves: list[str] = []
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        matched = manager.match_tasks([name])
-        if not matched:
-            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
-        for match in matched:
-            below = sorted(manager.load(match)["tasks"], key=_natural(manager, match))
-            if match not in below:
-                groups[match] = below
-            leaves += [leaf for leaf in below if leaf not in leaves]
-    return leaves, groups
-
-
-def _natural(manager, name: str):
-    """Sort key: the order in which a group's YAML names its members, depth first."""
-    order: list[str] = []
-
-    def visit(entry: str) -> None:
-        members = (manager.task_index[entry].cfg or {}).get("task") if entry in manager.task_index else None
-        if isinstance(members, list):
-            for member in members:
-                if isinstance(member, str):
-                    visit(member)
-        else:
-            order.append(entry)
-
-    visit(name)
-    return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
 def _shown(value: float, metric: str) -> str:

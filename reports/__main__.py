@@ -131,7 +131,8 @@ def _show(suite: Suite, root: Path, options: argparse.Namespace) -> None:
 
 
 def _explain(suite: Suite, root: Path, options: argparse.Namespace) -> None:
-    from reports.provenance import AddressError, differences, explain
+    from reports.differences import differences
+    from reports.provenance import AddressError, explain
     from reports.rerun import rerun
 
     if options.diff:

@@ -1,10 +1,15 @@
 """Planted overlaps are found: whole and lightly edited copies, in languages with and without spaces; twins follow."""
 
+import json
 import random
 
 import pytest
 
-from trainers.contamination import Overlap, compare, grams, items_of, words_of
+from harness.suites import ConfigError
+from trainers.contamination import Overlap, compare, grams, items_of, items_of_files, training_texts, words_of
+from trainers.mixture import build
+from trainers.recipe import MixtureSpec
+from trainers.sources import SourceSpec
 
 VOCABULARY = [f"w{i}" for i in range(3000)]
 
@@ -73,3 +78,40 @@ def test_items_are_records_documents_of_samples_or_rows(tmp_path):
     samples.parent.mkdir()
     samples.write_text('{"doc_id": 7, "doc": {"premise": "It is.", "label": 1}, "resps": [["a model wrote this"]]}\n')
     assert list(items_of(samples)) == [("xnli_en:7", "It is.")]
+
+
+def test_every_part_of_a_training_row_is_compared(tmp_path):
+    """An item may stand in Alpaca's input or in an earlier turn of a dialogue as well as in the question."""
+    item = " ".join(f"word{i}" for i in range(15))
+    turns = [
+        {"role": role, "content": text}
+        for role, text in [("user", item), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    ]
+    rows = {"alpaca": {"instruction": "a", "input": item, "output": "b"}, "messages": {"messages": turns}}
+    for form, row in rows.items():
+        (tmp_path / f"{form}.jsonl").write_text(json.dumps(row) + "\n")
+        texts = [*training_texts(tmp_path / f"{form}.jsonl", form)]
+        assert compare({"item": item}, texts)["item"].exact
+        source = {"name": "s", "format": form, "files": [str(tmp_path / f"{form}.jsonl")]}
+        guard = str(tmp_path / "guard.jsonl")
+        (tmp_path / "guard.jsonl").write_text(json.dumps({"question": item}) + "\n")
+        spec = MixtureSpec(source="sources", sources=(SourceSpec(**source),), guard=(guard,))
+        with pytest.raises(ConfigError, match="nothing is left to train on .shares text with evaluation: 1"):
+            build(spec, tmp_path / f"{form}-mixture")
+
+
+def test_what_cannot_be_compared_is_a_sentence(tmp_path):
+    for name, text in [("en", "red"), ("de", "rot")]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test.jsonl").write_text(json.dumps({"q": text}) + "\n")
+    files = [tmp_path / name / "test.jsonl" for name in ("en", "de")]
+    with pytest.raises(ConfigError, match=r"two items are called test.jsonl:1, one of them in .*de/test.jsonl"):
+        items_of_files(files)
+    assert items_of_files([files[0], files[0]]) == {"test.jsonl:1": "red"}
+    with pytest.raises(ConfigError, match=r"row 1: not a row of format xp3 \(no key 'inputs'\)"):
+        list(training_texts(files[0], "xp3"))
+    with pytest.raises(ConfigError, match="unknown format 'alpacca'. Did you mean 'alpaca'"):
+        training_texts(files[0], "alpacca")
+    (tmp_path / "odd.jsonl").write_text("3\n")
+    with pytest.raises(ConfigError, match="row 1: expected an object with texts, got 3"):
+        items_of_files([tmp_path / "odd.jsonl"])

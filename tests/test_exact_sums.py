@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -203,11 +204,51 @@ def test_rows_are_filled_in_order_and_never_cut():
 
 def test_pieces_cover_every_row_once_and_keep_within_the_budget():
     for rows, processes, accumulation, budget in [(8, 1, 8, None), (10, 3, 1, None), (32, 2, 1, 64), (7, 2, 1, 10_000)]:
-        parts = pieces(rows, processes, accumulation, 16, budget)
-        assert [i for part in parts for i in range(rows)[part]] == list(range(rows)) and len(parts) % processes == 0
+        parts = pieces(np.full((rows, 1), 16), processes, accumulation, budget)
+        assert sorted(i for part in parts for i in range(rows)[part]) == list(range(rows))
+        assert len(parts) % processes == 0
         assert budget is None or all((part.stop - part.start) * 16 <= max(budget, 16) for part in parts)
     with pytest.raises(ConfigError, match="shared by 4 processes"):
-        pieces(2, 4, 1, 16, None)
+        pieces(np.full((2, 1), 16), 4, 1, None)
+
+
+def test_rows_of_like_width_go_together():
+    widths = np.array([2, 2, 3, 3, 4, 9, 10, 10])[:, None]
+    assert pieces(widths, 1, 1, 20) == [slice(6, 8), slice(4, 6), slice(0, 4)]  # 20, 18 and 12 padded tokens
+    dealt = [slice(6, 7), slice(7, 8), slice(4, 5), slice(5, 6), slice(0, 2), slice(2, 4)]
+    assert pieces(widths, 2, 1, 10) == dealt  # to either process in turn, as much for both
+    two_axes = np.array([[1, 9], [9, 1]])  # together they are padded to 9 and 9
+    assert pieces(two_axes, 1, 1, 35) == [slice(1, 2), slice(0, 1)] and pieces(two_axes, 1, 1, 36) == [slice(0, 2)]
+
+
+def test_every_process_gets_as_many_pieces_whatever_the_widths():
+    for seed in range(200):
+        draw = np.random.default_rng(seed)
+        rows, processes = int(draw.integers(4, 20)), int(draw.integers(1, 5))
+        widths, budget = np.sort(draw.integers(1, 30, rows))[:, None], int(draw.integers(1, 120))
+        parts = pieces(widths, processes, 1, budget)
+        assert sorted(i for part in parts for i in range(rows)[part]) == list(range(rows))
+        assert len(parts) % processes == 0 and all(part.stop > part.start for part in parts)
+        for part in parts:  # over the budget: a row that is too wide, or one more where too few are left to share
+            size = part.stop - part.start
+            assert size * widths[part].max() <= budget or size == 1 or (size == 2 and processes > 1)
+
+
+@pytest.mark.parametrize("name", ["causal", "seq2seq"])
+def test_steps_cut_by_tokens_are_the_whole_step_with_less_padding(tokenizer, name):
+    family, shape = ("llama", LLAMA) if name == "causal" else ("mt5", MT5)
+    network = build_network(BackboneSpec(family=family, shape=shape, initializer_std=0.3), name, tokenizer, 0).eval()
+    objective: Any = objective_of(name, tokenizer)
+    plan = BatchPlan([len(e) for e in EXAMPLES], 8, 1, 0, 1)
+    whole = Steps(EXAMPLES, plan, objective, 5)[0]
+    cut_up = Steps(EXAMPLES, plan, objective, 5, micro_tokens=16)[0]
+    assert len(cut_up["parts"]) > 2
+    sizes = [sum(t.numel() for n, t in part.items() if n.startswith("attend_")) for part in cut_up["parts"]]
+    rows = [len(part["attend_BT"]) for part in cut_up["parts"]]
+    assert sum(rows) == 8 and max(size for size, count in zip(sizes, rows, strict=True) if count > 1) <= 16
+    assert sum(sizes) < 0.8 * sum(t.numel() for n, t in whole["parts"][0].items() if n.startswith("attend_"))
+    one, other = (gradient(network, objective, item["parts"], whole["weights"]) for item in (whole, cut_up))
+    assert torch.allclose(one, other, rtol=0, atol=1e-6 * float(one.abs().max()))
 
 
 def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path):

@@ -178,6 +178,10 @@ def test_jobs_that_share_a_mixture_make_it_once(tmp_path, monkeypatch, tokenizer
             assert list(pool.map(job, range(2))) == [20, 20]
         assert len(calls) == 1
     assert not list(tmp_path.rglob("*.partial"))
+    tokens = next(mixture.glob("tokens-*/tokens-00000.arrow"))
+    tokens.write_bytes(tokens.read_bytes()[:-8])
+    with pytest.raises(ConfigError, match=r"tokens-00000.arrow is missing or was changed"):
+        tokenise(mixture, tokenizer, "t", "plain", training)
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):

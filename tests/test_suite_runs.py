@@ -61,23 +61,6 @@ def test_the_wording_of_a_promptsource_file_belongs_to_the_identity(tmp_path):
     assert digest_of_prompts({"prompts": "can we infer"}) is None is digest_of_prompts(None)
 
 
-def test_the_identity_follows_includes(tmp_path):
-    from harness.registration import task_manager
-    from harness.runs import task_digest
-
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    base = tmp_path / "b" / "base.yaml"
-    base.write_text("output_type: generate_until\n")
-    (tmp_path / "a" / "middle.yaml").write_text("include: ../b/base.yaml  # far away\n")
-    (tmp_path / "a" / "mine.yaml").write_text("include: [middle.yaml]\ntask: mine\n")
-    manager = task_manager(["mini_nli"], [tmp_path])
-    first = task_digest(manager, "mine")
-    assert first == task_digest(manager, "mine")
-    base.write_text("output_type: multiple_choice\n")
-    assert task_digest(manager, "mine") != first
-
-
 def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_path):
     from harness.evaluate import evaluate_system
     from harness.suites import Suite

@@ -69,6 +69,10 @@ def test_a_loss_that_is_not_a_number_stops_training(checkpoints, tmp_path):
         (["train", "nothing.yaml", "--out", "x"], "cannot read nothing.yaml"),
         (["train", "trainers/recipes/mini/mt0.yaml", "--out", "x"], "--corpus DIR"),
         (["train", "trainers/recipes/mini/mt0.yaml", "--corpus", "tests", "--out", "x"], "not finished"),
+        (["ls", "nowhere"], "nowhere holds no recipe"),
+        (["speed", "--repeats", "0"], "'0': expected a whole number of at least 1"),
+        (["mixture-speed", "--rows", "-5"], "'-5': expected a whole number of at least 1"),
+        (["contamination", "nowhere", "--items", "README.md"], "README.md, line 1: not JSON"),
         (["tokenizer", "--corpus", "tests", "--vocabulary", "10", "--out", "x"], "at least 300"),
     ],
 )

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--launch", choices=("ddp", "fsdp2", "deepspeed2", "deepspeed3"), help="start --processes of it with accelerate"
     )
     train.add_argument("--processes", type=int, default=1, help="with --launch (default 1)")
-    show = commands.add_parser("show", help="print a recipe with its defaults filled in, and its network's size")
+    show = commands.add_parser("show", help="print a recipe with its defaults filled in")
     show.add_argument("recipe", type=Path, help="recipe YAML")
     from trainers import commands as more
 

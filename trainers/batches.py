@@ -96,23 +96,53 @@ class PackedPlan(BatchPlan):
         return [rows[end - self.batch_size : end] for end in ends]
 
 
-def pieces(rows: int, processes: int, accumulation: int, row_tokens: int, micro_tokens: int | None) -> list[slice]:
-    """Cut `rows` into equal parts, a multiple of `processes`: `accumulation` each, or as few as keep within `micro_tokens`.
+def pieces(widths_RA: np.ndarray, processes: int, accumulation: int, micro_tokens: int | None) -> list[slice]:
+    """Cut R rows, whose tokens on every axis are widths_RA, into parts for the processes in turn, as many for each.
+
+    Without `micro_tokens`, into `accumulation` equal parts a process. With it, neighbours go together as long as every part,
+    padded to its widest row, keeps within so many tokens: rows sorted by width waste next to none.
 
     Raises:
         ConfigError: fewer rows than processes.
     """
-    parts = processes * accumulation
-    if micro_tokens is not None:
-        most = max(1, micro_tokens // row_tokens)
-        parts = processes * -(-rows // (most * processes))
-    parts = min(parts, rows // processes * processes)
-    if not parts:
+    rows = len(widths_RA)
+    if rows < processes:
         raise ConfigError(
             f"a batch of {rows} rows cannot be shared by {processes} processes: raise training.batch_size."
         )
-    edges = np.linspace(0, rows, parts + 1).round().astype(int).tolist()
-    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    if micro_tokens is None:
+        return _equal(0, rows, min(processes * accumulation, rows // processes * processes))
+    groups = _groups(widths_RA, processes, micro_tokens)
+    return [part for start, end in groups for part in _equal(start, end, processes)]
+
+
+def _equal(start: int, end: int, parts: int) -> list[slice]:
+    edges = np.linspace(start, end, parts + 1).round().astype(int).tolist()
+    return [slice(one, other) for one, other in itertools.pairwise(edges)]
+
+
+def _groups(widths_RA: np.ndarray, processes: int, micro_tokens: int) -> list[tuple[int, int]]:
+    """(start, end) of rows that are worked on at one time, from the last; each has at least one for every process."""
+    groups, end = [], len(widths_RA)
+    while end:
+        start = max(0, end - processes)
+        widest_A = widths_RA[start:end].max(0)
+        while start:
+            widest_A = np.maximum(widest_A, widths_RA[start - 1])
+            if -(-(end - start + 1) // processes) * widest_A.sum() > micro_tokens:
+                break
+            start -= 1
+        if 0 < start < processes:  # too few would be left to share
+            start = processes if end - processes >= processes else 0
+        groups.append((start, end))
+        end = start
+    return groups
+
+
+def _widths(batch: dict[str, torch.Tensor]) -> np.ndarray:
+    """Tokens of each row of a batch on every axis that has a mask of real tokens [B, A]."""
+    masks = [tensor for name, tensor in batch.items() if name.startswith("attend_")]
+    return np.stack([(mask.long() * torch.arange(1, mask.shape[1] + 1)).amax(1).numpy() for mask in masks], axis=1)
 
 
 class Steps(Dataset):
@@ -145,12 +175,13 @@ class Steps(Dataset):
         rows: list[list[int]] = chosen if isinstance(self.plan, PackedPlan) else [[index] for index in chosen]
         clean = self.objective.collate([self.examples[index] for row in rows for index in row])
         batch = self.objective.corrupt(clean, self._generator(step))
-        width = next(iter(batch.values())).shape[-1]
+        ends = [0, *itertools.accumulate(len(row) for row in rows)]
         if isinstance(self.plan, PackedPlan):
             batch["pack_B"] = torch.repeat_interleave(torch.tensor([len(row) for row in rows]))
-            width = max(sum(self.plan.lengths[index] for index in row) for row in rows)
-        parts = pieces(len(rows), self.processes, self.accumulation, width, self.micro_tokens)
-        ends = [0, *itertools.accumulate(len(row) for row in rows)]
+            widths_RA = np.array([[sum(self.plan.lengths[index] for index in row)] for row in rows])
+        else:
+            widths_RA = _widths(batch)
+        parts = pieces(widths_RA, self.processes, self.accumulation, self.micro_tokens)
         mine = [cut(batch, slice(ends[p.start], ends[p.stop])) for p in parts[self.process :: self.processes]]
         return {"parts": mine, "weights": self.objective.weights(batch)}
 

@@ -12,10 +12,19 @@ from typing import Any
 LAUNCHES = ("ddp", "fsdp2", "deepspeed2", "deepspeed3")
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1 from the command line, 1_000_000 and 1000000 alike."""
+    if not text.replace("_", "").isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a whole number of at least 1")
+    return int(text)
+
+
 def add(commands: Any) -> None:
     """Add the commands to a parser's subparsers."""
     one = commands.add_parser("ls", help="list recipes, with every choice of the families")
-    one.add_argument("folder", type=Path, nargs="?", default=Path("trainers/recipes"))
+    one.add_argument(
+        "folder", type=Path, nargs="?", default=Path("trainers/recipes"), help="folder, or one recipe file"
+    )
     one = commands.add_parser(
         "plan", help="parameters, tokens, steps, memory and time of a recipe, before anything is spent"
     )
@@ -34,12 +43,15 @@ def add(commands: Any) -> None:
     for name in ("dataset", "split", "language"):
         one.add_argument(f"--{name}", required=True)
     one.add_argument("--config", default="")
-    one.add_argument("--cap", type=int, default=100_000, help="records per template (default 100,000)")
+    one.add_argument("--cap", type=positive, default=100_000, help="records per template (default 100,000)")
     one.add_argument("--order", choices=("lexicographic", "shortest", "random"), default="lexicographic")
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--merge", action="store_true", help="then make merged_LANGUAGE.jsonl of the language's files")
     one = commands.add_parser("contamination", help="overlap of evaluation items with a mixture's training rows")
-    one.add_argument("mixture", type=Path, help="folder made by `mixture`, or JSONL with inputs and targets")
+    one.add_argument("mixture", type=Path, help="folder made by `mixture`, or a file in a public format")
+    one.add_argument(
+        "--format", default="xp3", help="of that file: xp3, alpaca, messages, … as in recipes (default xp3)"
+    )
     one.add_argument(
         "--items", type=Path, nargs="+", required=True, help="files of evaluation items; row n of each is the same item"
     )
@@ -48,7 +60,7 @@ def add(commands: Any) -> None:
     one = commands.add_parser("losses", help="loss of a checkpoint on records, per example and role")
     one.add_argument("checkpoint")
     one.add_argument("--records", type=Path, required=True, help="JSONL with inputs and targets")
-    one.add_argument("--limit", type=int)
+    one.add_argument("--limit", type=positive)
     one.add_argument("--out", type=Path, required=True, help="CSV to write")
     one = commands.add_parser(
         "analysis", help="Instruction Modelling's analyses of a suite's checkpoints, or of those named"
@@ -60,26 +72,32 @@ def add(commands: Any) -> None:
     one.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
     one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
-    one.add_argument("--examples", type=int, help="measured per training set, and test rows (default 500)")
+    one.add_argument("--examples", type=positive, help="measured per training set, and test rows (default 500)")
     one.add_argument("--answers", type=int, help="written again per training set, for BLEU (default 100; 0: none)")
     one.add_argument("--out", type=Path, help="folder to write")
     one = commands.add_parser("bootstrap", help="self-instruct: new tasks from an OpenAI-compatible endpoint")
     one.add_argument("--seeds", type=Path, required=True, help="seed tasks (self-instruct's or Alpaca's form)")
     one.add_argument("--model", required=True)
     one.add_argument("--base-url")
-    one.add_argument("--wanted", type=int, default=1000)
+    one.add_argument("--wanted", type=positive, default=1000)
     one.add_argument("--budget", type=float, help="US dollars; needs the two prices")
     one.add_argument("--price-in", type=float, default=0.0, help="US dollars per million prompt tokens")
     one.add_argument("--price-out", type=float, default=0.0, help="US dollars per million answer tokens")
     one.add_argument("--language", default="English")
     one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
-    one.add_argument("--repeats", type=int, default=5, help="trainings of each way, each on its own seed (default 5)")
-    one.add_argument("--rows", type=int, default=2048, help="examples of a training (default 2048)")
-    one.add_argument("--out", type=Path, help="folder for training.{csv,json} and speed.json, e.g. results/mini/speed")
+    one.add_argument(
+        "--repeats", type=positive, default=5, help="trainings of each way, each on its own seed (default 5)"
+    )
+    one.add_argument("--rows", type=positive, default=2048, help="examples of a training (default 2048)")
+    one.add_argument("--seeds", type=positive, default=3, help="trainings of each way to equal loss (default 3)")
+    one.add_argument("--only", choices=("throughput", "equal_loss"), help="one of the two measurements (default: both)")
+    one.add_argument(
+        "--out", type=Path, help="folder for training.*, equal_loss.* and speed.json, e.g. results/mini/speed"
+    )
     one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
     one.add_argument(
-        "--rows", type=int, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
+        "--rows", type=positive, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
     )
     one.add_argument("--out", type=Path, help="JSON to write, beside speed.json, e.g. results/mini/speed/mixture.json")
 
@@ -125,10 +143,14 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
+    from harness.suites import ConfigError
     from trainers.families import variants
     from trainers.recipe import load_recipe
 
-    for file in sorted(arguments.folder.rglob("*.yaml")):
+    files = [arguments.folder] if arguments.folder.is_file() else sorted(arguments.folder.rglob("*.yaml"))
+    if not files:
+        raise ConfigError(f"{arguments.folder} holds no recipe (*.yaml): name the folder of recipes, or one of them.")
+    for file in files:
         for path in variants(file):
             recipe = load_recipe(path)
             print(
@@ -177,23 +199,15 @@ def _xp3(arguments: argparse.Namespace) -> None:
 
 
 def _contamination(arguments: argparse.Namespace) -> None:
-    from trainers.contamination import compare, items_of, write
-    from trainers.mixture import MIXTURE
-    from trainers.mixture_files import records_of
-    from trainers.sources import rows_of
+    from trainers.contamination import compare, items_of_files, training_texts, write
+    from trainers.mixture_files import MIXTURE
 
-    items = {name: text for path in arguments.items for name, text in items_of(path)}
+    items = items_of_files(arguments.items)
     groups: dict[str, list[str]] = {}
     for name in items if arguments.parallel else ():
         groups.setdefault(name.rpartition(":")[2], []).append(name)
     used = arguments.mixture / MIXTURE if (arguments.mixture / MIXTURE).is_file() else arguments.mixture
-    if used != arguments.mixture:
-        rows = (
-            f"{r['inputs']} {r['context']} {r['targets']}" for batch in records_of(arguments.mixture) for r in batch
-        )
-    else:
-        rows = (f"{row['inputs']} {row['targets']}" for _, row in rows_of(arguments.mixture))
-    found = compare(items, rows, twins=list(groups.values()))
+    found = compare(items, training_texts(arguments.mixture, arguments.format), twins=list(groups.values()))
     beside = arguments.mixture if arguments.mixture.is_dir() else arguments.mixture.parent
     out = arguments.out or beside / "contamination.csv"
     write(found, out, [used], arguments.items)
@@ -261,15 +275,23 @@ def _bootstrap(arguments: argparse.Namespace) -> None:
 
 
 def _speed(arguments: argparse.Namespace) -> None:
-    from trainers.compared import write
+    from trainers import compared, equal_loss
     from trainers.logits_memory import logits_memory
     from trainers.training_speed import Setting, measure
 
-    found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
-    for one in found:
-        print(one.line())
-    if arguments.out:
-        paths = write(found, arguments.out)
+    paths: list[Path] = []
+    if arguments.only != "equal_loss":
+        found = [*measure(Setting(examples=arguments.rows), arguments.repeats), logits_memory()]
+        print("\n".join(one.line() for one in found), flush=True)
+        paths += compared.write(found, arguments.out) if arguments.out else []
+    if arguments.only != "throughput":
+        curves = equal_loss.curves(equal_loss.LEVEL, arguments.seeds)
+        found = equal_loss.compare(curves, equal_loss.LEVEL)
+        print("\n".join(one.line() for one in found))
+        if arguments.out:
+            paths += compared.write(found, arguments.out, "equal_loss")
+            paths.append(equal_loss.write(curves, arguments.out / "equal_loss_curves.csv"))
+    if paths:
         _seal(paths)
         print(", ".join(map(str, paths)))
 

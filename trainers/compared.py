@@ -49,8 +49,8 @@ def paired(
     )
 
 
-def write(found: Sequence[Compared], folder: Path) -> list[Path]:
-    """training.csv and training.json, one row per comparison.
+def write(found: Sequence[Compared], folder: Path, name: str = "training") -> list[Path]:
+    """NAME.csv and NAME.json, one row per comparison.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -59,7 +59,7 @@ def write(found: Sequence[Compared], folder: Path) -> list[Path]:
     table = csv.DictWriter(text, [field.name for field in fields(Compared)], lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    paths = [folder / "training.csv", folder / "training.json"]
+    paths = [folder / f"{name}.csv", folder / f"{name}.json"]
     write_atomically(paths[0], text.getvalue())
     write_atomically(paths[1], json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     return paths

@@ -9,6 +9,7 @@ Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard s
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -20,6 +21,9 @@ from pathlib import Path
 import xxhash
 
 from harness.records import sha256_file, write_atomically
+from harness.suites import ConfigError, unknown
+from trainers.mixture_files import MIXTURE, records_of
+from trainers.sources import READERS, SourceSpec, rows_of, stream, whole_text
 
 ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 WORDS = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
@@ -127,15 +131,45 @@ def _sketch(kind, text: str, permutations: int):
     return sketch
 
 
+def items_of_files(paths: Sequence[Path]) -> dict[str, str]:
+    """name → text of the items of several files.
+
+    Raises:
+        ConfigError: two items of different texts have one name, so one of them would be lost.
+    """
+    items: dict[str, str] = {}
+    for path in paths:
+        for name, text in items_of(path):
+            if items.setdefault(name, text) != text:
+                raise ConfigError(
+                    f"two items are called {name}, one of them in {path}: give the files different names."
+                )
+    return items
+
+
+def training_texts(path: Path, form: str) -> Iterator[str]:
+    """The text of every training row of a mixture's folder, or of a file in one of the public formats.
+
+    Raises:
+        ConfigError: no such format or file, or a row that does not have the format's keys.
+    """
+    if (path / MIXTURE).is_file():
+        return (whole_text(record) for batch in records_of(path) for record in batch)
+    if form not in READERS:
+        raise ConfigError(unknown("format", form, sorted(READERS)))
+    source = SourceSpec(name="rows", format=form, files=(glob.escape(str(path)),))  # type: ignore[arg-type]
+    return (whole_text(record) for _, _, _, record in stream([source]))
+
+
 def items_of(path: Path) -> Iterator[tuple[str, str]]:
     """(name, text) of the rows of an evaluation file in any format of `trainers.sources.rows_of`.
 
     The text of a record is its inputs and targets, that of any other row all its texts. Rows of lm-eval's
     samples.jsonl (which lies in a folder called after its task) are documents, named `task:doc_id`; others `file:row`.
     """
-    from trainers.sources import rows_of
-
     for number, row in rows_of(path):
+        if not isinstance(row, Mapping):
+            raise ConfigError(f"{path}, row {number}: expected an object with texts, got {str(row)[:80]}")
         sampled = "doc_id" in row and isinstance(row.get("doc"), Mapping)
         document = row["doc"] if sampled else row
         recorded = [document[name] for name in ("inputs", "targets") if isinstance(document.get(name), str)]

@@ -25,12 +25,11 @@ from harness.records import digest_of, sha256_file, write_atomically
 from harness.suites import ConfigError
 from trainers.composition import copies, rank_in_group, repeats, shuffled_keys
 from trainers.folders import locked, replaced
-from trainers.mixture_files import Lines, Shards
+from trainers.mixture_files import MIXTURE, Lines, Shards
 from trainers.recipe import MixtureSpec
-from trainers.sources import Record, files_of, stream, word_ratio
+from trainers.sources import Record, files_of, stream, whole_text, word_ratio
 
 MANIFEST = "manifest.json"
-MIXTURE = "mixture.json"
 ROWS = "manifest.parquet"
 OUTCOMES = ("kept", "validation", "held out", "no text", "shares text with evaluation", "duplicate", "cap", "share")
 KEPT, VALIDATION, HELD_OUT, NO_TEXT, OVERLAP, DUPLICATE, CAP, SHARE = range(len(OUTCOMES))
@@ -131,7 +130,7 @@ class _Survey:
             return HELD_OUT
         if not record["inputs"].strip() or not record["targets"].strip():
             return NO_TEXT
-        if self.guard is not None and self.guard.overlaps(f"{record['inputs']} {record['targets']}"):
+        if self.guard is not None and self.guard.overlaps(whole_text(record)):
             return OVERLAP
         return KEPT
 

@@ -10,6 +10,7 @@ import orjson
 from harness.suites import ConfigError
 from trainers.sources import ORIGIN, Record
 
+MIXTURE = "mixture.json"  # written last: what the folder holds
 SHARD_ROWS, CHUNK_ROWS = 100_000, 5_000  # rows a file; rows in memory
 
 

@@ -209,6 +209,12 @@ def places(source: SourceSpec) -> list[tuple[str, Callable[[], Iterator[tuple[in
     return [(str(path), lambda path=path: rows_of(path)) for path in files_of(source)]
 
 
+def whole_text(record: Record) -> str:
+    """All text of a record that evaluation items are compared with: earlier turns, instruction, context, answer."""
+    turns = [text for pair in record.get("history") or () for text in pair]
+    return " ".join((*turns, record["inputs"], record.get("context") or "", record["targets"]))
+
+
 def words_asked_and_answered(record: Record) -> tuple[int, int]:
     """Words of instructions and of answers, each turn's role marker counted as a word as in the paper (facts A5)."""
     history = record.get("history") or []

@@ -10,6 +10,7 @@ set against the bare loop's step. Text is a seeded chain of tokens, with somethi
 
 from __future__ import annotations
 
+import functools
 import random
 import statistics
 import time
@@ -31,11 +32,13 @@ PAD, EOS, WORDS = 1, 2, 8  # ids; the first of the words
 RATE = 1e-3
 SETTLED = 5  # steps before the clock runs: memory is allocated, caches are filled
 LONGEST = 512  # tokens of an example
+OURS = ("cut", "bucketed", "packed")  # ways to make batches, see `ways`
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: a decoder's shape, examples (and held-out ones), examples per step."""
+    """What is measured: a decoder's shape, examples (and held-out ones), how often they are seen, examples per step, and
+    the padded tokens of a piece of one, where steps are cut by length."""
 
     width: int = 128
     layers: int = 2
@@ -43,6 +46,8 @@ class Setting:
     examples: int = 2048
     held_out: int = 256
     batch: int = 32
+    epochs: int = 1
+    micro_tokens: int = 2048
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,18 @@ def padded(rows: Sequence[Example]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def train_plainly(network, data: list[Example], order: list[list[int]]) -> None:
-    """A stock Trainer with its defaults on padded batches in the order given."""
+def train_plainly(network, data: list[Example], plan: BatchPlan) -> None:
+    """A stock Trainer with its defaults, every batch padded to its longest row."""
     from torch.utils.data import DataLoader
     from transformers import Trainer, TrainingArguments
     from transformers.trainer_callback import PrinterCallback
 
     class Plain(Trainer):
         def get_train_dataloader(self):
-            return self.accelerator.prepare(DataLoader(data, batch_sampler=order, collate_fn=padded))  # type: ignore[arg-type]
+            return self.accelerator.prepare(DataLoader(data, batch_sampler=[*plan], collate_fn=padded))  # type: ignore[arg-type]
 
     arguments = TrainingArguments(
-        output_dir="unused", max_steps=len(order), per_device_train_batch_size=len(order[0]), save_strategy="no",
+        output_dir="unused", max_steps=len(plan), per_device_train_batch_size=plan.batch_size, save_strategy="no",
         report_to="none", disable_tqdm=True, logging_strategy="no", remove_unused_columns=False, log_level="error",
         use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(), learning_rate=RATE,
     )  # fmt: skip
@@ -123,10 +128,11 @@ def train_plainly(network, data: list[Example], order: list[list[int]]) -> None:
     trainer.train()
 
 
-def train_ours(network, data: list[Example], plan: BatchPlan) -> None:
+def train_ours(network, data: list[Example], plan: BatchPlan, micro_tokens: int | None = None) -> None:
     """ObjectiveTrainer, as recipes run it."""
     objective = Causal(pad=PAD, eos=EOS)
-    module, steps = ObjectiveModule(network, objective, network), Steps(data, plan, objective, 0)
+    steps = Steps(data, plan, objective, 0, micro_tokens=micro_tokens)
+    module = ObjectiveModule(network, objective, network)
     options = {"max_steps": len(plan), "per_device_train_batch_size": plan.batch_size, "learning_rate": RATE}
     run_training(module, steps, seed=0, what="measured", bf16=torch.cuda.is_available(), **options)
 
@@ -149,16 +155,25 @@ def train_bare(network, data: list[Example], plan: BatchPlan) -> None:
         optimiser.zero_grad()
 
 
-def clocked(train: Callable[[], None]) -> list[tuple[float, float]]:
-    """(wall, processor) seconds after every optimiser step of a training, whoever runs its loop."""
+def clocked(train: Callable[[], None], after: Callable[[int], None] | None = None) -> list[tuple[float, float]]:
+    """(wall, processor) seconds after every optimiser step of a training, whoever runs its loop.
+
+    `after` is called with the number of each step, from 1; the clocks stand still meanwhile.
+    """
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     marks: list[tuple[float, float]] = []
+    stood = [0.0, 0.0]
 
     def mark(*_) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        marks.append((time.perf_counter(), time.process_time()))
+        now = time.perf_counter(), time.process_time()
+        marks.append((now[0] - stood[0], now[1] - stood[1]))
+        if after is not None:
+            after(len(marks))
+            stood[0] += time.perf_counter() - now[0]
+            stood[1] += time.process_time() - now[1]
 
     handle = register_optimizer_step_post_hook(mark)
     try:
@@ -170,16 +185,21 @@ def clocked(train: Callable[[], None]) -> list[tuple[float, float]]:
 
 @torch.no_grad()
 def held_out_loss(network, data: Sequence[Example]) -> float:
-    """Mean nats per target token."""
-    objective, network = Causal(pad=PAD, eos=EOS), network.eval().cpu()
+    """Mean nats per target token; the network is left in the mode it was in."""
+    objective, training, device = Causal(pad=PAD, eos=EOS), network.training, network.device
+    network.eval()
     batches = [objective.collate(data[at : at + 32]) for at in range(0, len(data), 32)]
-    return float(sum(objective.loss_sums(network, b) for b in batches) / sum(objective.weights(b) for b in batches))
+    weights = sum(objective.weights(batch) for batch in batches)
+    moved = ({name: tensor.to(device) for name, tensor in batch.items()} for batch in batches)
+    loss = float(sum(objective.loss_sums(network, batch).cpu() for batch in moved) / weights)
+    network.train(training)
+    return loss
 
 
 def measure(setting: Setting = Setting(), repeats: int = 5) -> list[Compared]:  # noqa: B008  frozen
-    """Throughput and held-out loss of bucketed and packed batches against a plain Trainer's; overhead over a bare loop."""
+    """Throughput and held-out loss of our batches against a plain Trainer's; overhead over a bare loop."""
     tiny = replace(setting, width=16, layers=1, vocabulary=64, batch=16)
-    times = turns(setting, repeats, ("plain", "bucketed", "packed", "bare"))
+    times = turns(setting, repeats, ("plain", *OURS, "bare"))
     return compare(times, setting) + overhead(turns(tiny, repeats, ("bucketed", "bare")), times["bare"])
 
 
@@ -187,42 +207,69 @@ def turns(setting: Setting, repeats: int, names: Sequence[str]) -> dict[str, lis
     """Every way in turn, as often as asked, each repeat on a seed of its own and beginning with another way."""
     times: dict[str, list[Timed]] = {name: [] for name in names}
     for repeat in range(repeats):
-        ways, first = _ways(setting, repeat), repeat % len(names)
+        timed, first = _timed(setting, repeat), repeat % len(names)
         for name in (*names[first:], *names[:first]):
-            times[name].append(ways[name]())
+            times[name].append(timed[name]())
     return times
 
 
-def _ways(setting: Setting, seed: int) -> dict[str, Callable[[], Timed]]:
-    """Every way to train once over a seed's examples."""
+@dataclass(frozen=True)
+class Way:
+    """One way to train: which examples each step sees, and who trains."""
+
+    plan: BatchPlan
+    train: Callable[[Any, list[Example], BatchPlan], None]
+
+    def seen(self) -> list[list[int]]:
+        """The examples of every step."""
+        if isinstance(self.plan, PackedPlan):
+            return [[index for row in step for index in row] for step in self.plan]  # type: ignore[union-attr]
+        return [*self.plan]
+
+
+def ways(setting: Setting, lengths: list[int], seed: int) -> dict[str, Way]:
+    """Every way to train `epochs` times over examples of so many tokens.
+
+    plain: random batches, padded. cut: the same batches, in pieces of like length. bucketed: batches of like length.
+    packed: rows of several examples, about as many a step.
+    """
+    steps = setting.epochs * (len(lengths) // setting.batch)
+    plain = BatchPlan(lengths, setting.batch, steps, seed, 1)
+    bucketed = BatchPlan(lengths, setting.batch, steps, seed, 50)
+    pieces = functools.partial(train_ours, micro_tokens=setting.micro_tokens)
+    return {
+        "plain": Way(plain, train_plainly),
+        "cut": Way(plain, pieces),
+        "bucketed": Way(bucketed, train_ours),
+        "packed": Way(packed_plan(setting, lengths, seed), train_ours),
+        "bare": Way(bucketed, train_bare),
+    }
+
+
+def packed_plan(setting: Setting, lengths: list[int], seed: int) -> PackedPlan:
+    """Packed rows whose steps see as many examples on average as the other ways'."""
+    tokens = setting.batch * statistics.mean(lengths)
+    rows = max(1, int(tokens / LONGEST))
+    room = max(LONGEST, round(tokens / rows))
+    while len(plan := PackedPlan(lengths, rows, 1, seed, room).epoch(0)) > len(lengths) // setting.batch:
+        room += 8  # rows are never quite full
+    return PackedPlan(lengths, rows, setting.epochs * len(plan), seed, room)
+
+
+def _timed(setting: Setting, seed: int) -> dict[str, Callable[[], Timed]]:
+    """Every way to train over a seed's examples, to be clocked."""
     data = examples(setting.examples + setting.held_out, setting.vocabulary, seed)
     data, held_out = data[: setting.examples], data[setting.examples :]
-    full, steps = [len(e) + 1 for e in data], setting.examples // setting.batch
-    order = random.Random(seed).sample(range(len(data)), steps * setting.batch)
-    shuffled = [order[at : at + setting.batch] for at in range(0, len(order), setting.batch)]
-    bucketed = BatchPlan(full, setting.batch, steps, seed, 50)
-    tokens = setting.batch * statistics.mean(full)
-    rows = max(1, int(tokens / LONGEST))
-    room = max(LONGEST, round(tokens / rows))  # so that a step sees about as many examples
-    packed = PackedPlan(full, rows, len(PackedPlan(full, rows, 1, seed, room).epoch(0)), seed, room)
-    loose = [[index for row in step for index in row] for step in packed]  # type: ignore[union-attr]
+    full = [len(example) + 1 for example in data]
 
-    def timed(train: Callable, plan: Any, seen: list[list[int]]) -> Callable[[], Timed]:
-        def run() -> Timed:
-            network = decoder(setting.vocabulary, setting.width, setting.layers, seed)
-            marks = clocked(lambda: train(network, data, plan))
-            wall, processor = (last - first for first, last in zip(marks[SETTLED - 1], marks[-1], strict=True))
-            tokens = sum(full[index] for step in seen[SETTLED:] for index in step)
-            return Timed(wall, processor, tokens, len(seen) - SETTLED, held_out_loss(network, held_out))
+    def run(way: Way) -> Timed:
+        network, seen = decoder(setting.vocabulary, setting.width, setting.layers, seed), way.seen()
+        marks = clocked(lambda: way.train(network, data, way.plan))
+        wall, processor = (last - first for first, last in zip(marks[SETTLED - 1], marks[-1], strict=True))
+        tokens = sum(full[index] for step in seen[SETTLED:] for index in step)
+        return Timed(wall, processor, tokens, len(seen) - SETTLED, held_out_loss(network, held_out))
 
-        return run
-
-    return {
-        "plain": timed(train_plainly, shuffled, shuffled),
-        "bucketed": timed(train_ours, bucketed, [*bucketed]),
-        "packed": timed(train_ours, packed, loose),
-        "bare": timed(train_bare, bucketed, [*bucketed]),
-    }
+    return {name: functools.partial(run, way) for name, way in ways(setting, full, seed).items()}
 
 
 def compare(times: dict[str, list[Timed]], setting: Setting) -> list[Compared]:
@@ -230,7 +277,7 @@ def compare(times: dict[str, list[Timed]], setting: Setting) -> list[Compared]:
     shape = ", ".join(f"{field.name} {getattr(setting, field.name)}" for field in fields(setting))
     seeds = statistics.stdev(one.loss for one in times["plain"]) if len(times["plain"]) > 1 else float("nan")
     found = []
-    for way in ("bucketed", "packed"):
+    for way in OURS:
         for clock in ("wall", "processor"):
             rates = [[one.tokens / getattr(one, clock) for one in times[name]] for name in (way, "plain")]
             found.append(

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.data import mirror_folder
+from harness.download import RAW, download
 from harness.mirror import DataError, digest, lines_of
 from harness.records import write_atomically
 
-FASTCHAT = "https://raw.githubusercontent.com/lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data/"
-ALPACA_EVAL = "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20/"
-Z_BENCH = "https://raw.githubusercontent.com/zhenbench/z-bench/1f1195b4b11d65ebd729f6eced0ead144f57bd85/"
-MEGABYTES_AT_MOST = 64
+FASTCHAT = RAW + "lm-sys/FastChat/0e6d3e4beaab66f4d3f93db72541a4abab8af28d/fastchat/llm_judge/data/"
+ALPACA_EVAL = RAW + "tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20/"
+Z_BENCH = RAW + "zhenbench/z-bench/1f1195b4b11d65ebd729f6eced0ead144f57bd85/"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def file_of(name: str, given: Path | None, downloads: Path) -> Path:
     if root and not path.is_file():
         raise DataError(f"{spec.title}: ANYORDER_DATA has no {spec.mirror}; name a file, or unset it to download.")
     if not path.is_file():
-        _download(spec, path)
+        download(spec.url, path, spec.title, "name a local copy on the command line, or set ANYORDER_DATA to a mirror")
     found = digest(path)
     if found != spec.sha256:
         raise DataError(
@@ -104,21 +102,6 @@ def file_of(name: str, given: Path | None, downloads: Path) -> Path:
             "Remove it and try again, or name a file of your own on the command line."
         )
     return path
-
-
-def _download(spec: Published, path: Path) -> None:
-    try:
-        with urllib.request.urlopen(spec.url, timeout=60) as answer:
-            raw = answer.read(MEGABYTES_AT_MOST << 20)
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise DataError(
-            f"{spec.title}: cannot download {spec.url} ({getattr(error, 'reason', error)}); name a local copy on the command "
-            "line, or set ANYORDER_DATA to a mirror."
-        ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(raw)
-    part.replace(path)
 
 
 def json_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""What a task's numbers depend on besides the model and its settings: the task's own files and its documents.
+
+Both stand in a run's identity: a run is made again when a YAML, a mirror's file or a pinned commit has changed, and only then.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.records import digest_of, sha256_file
+
+FILES_BY_NAME = 4  # a task over more files than these has one digest over all of them
+
+
+def task_digest(manager, task: str) -> str:
+    """Digest of the YAML and Python files beside a task's own YAML and beside the files that it includes."""
+    entry = manager.task_index.get(task)
+    path = getattr(entry, "yaml_path", None)
+    if path is None:
+        return "no file"
+    folders = {file.parent for file in _included(Path(path).resolve())}
+    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".yaml", ".py"))
+    return digest_of({f"{file.parent.name}/{file.name}": sha256_file(file) for file in files})
+
+
+def _included(path: Path) -> set[Path]:
+    """A YAML file and all that it includes, by themselves or by others."""
+    found = {path}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("include:"):
+            for name in line.removeprefix("include:").split("#")[0].strip().strip("[]").split(","):
+                found |= _included((path.parent / name.strip().strip("'\"")).resolve())
+    return found
+
+
+def data_identity(
+    manager, task: str, num_fewshot: int | None = None, metadata: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """{file of the mirror: sha256}, or {what: repository@commit/path of the hub}, of a task's documents.
+
+    Tasks of lm-eval's own load their documents themselves: {"source": "hub"}.
+
+    Raises:
+        DataError: no embedded corpus, no such mirror, or no commit of the hub's copy.
+    """
+    from harness import corpus, data
+    from harness.registration import arguments_of_task
+
+    if task.startswith("mini_"):
+        return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
+    arguments = arguments_of_task(manager.task_index, task)
+    if arguments is None:
+        return {"source": "hub"}
+    root = data.mirror_folder()
+    places = list(_places(arguments, num_fewshot))
+    if root is None:
+        revisions = (metadata or {}).get("data_revisions")
+        return _few({"/".join(place): data.source_of(*place, revisions) for place in places})
+    return _few(dict(_mirror_files(root, places)))
+
+
+def _places(arguments: Mapping[str, Any], num_fewshot: int | None) -> Iterator[tuple[str, str, str]]:
+    """(benchmark, one subset, split) of everything that a run of the task reads; examples only where it shows some."""
+    from harness.benchmarks import benchmark_of
+    from harness.data import subsets_of
+
+    benchmark, split = arguments["benchmark"], arguments["split"]
+    spec = benchmark_of(benchmark, arguments["subset"], split)
+    shown = ["train"] if num_fewshot and "train" in spec.splits else []
+    for part in dict.fromkeys([split, *filter(None, [arguments.get("examples")]), *shown]):
+        for subset in subsets_of(spec, arguments["subset"], part):
+            yield benchmark, subset, part
+
+
+def _mirror_files(root: Path, places: list[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    """(path below the mirror, sha256); a missing file has no digest: loading it will say what is missing."""
+    from harness.benchmarks import benchmark_of
+
+    for benchmark, subset, split in places:
+        spec = benchmark_of(benchmark, subset, split)
+        for name in (spec.mirror_file(subset, split), *spec.beside(subset, split)):
+            path = root / name
+            if path.is_file():
+                state = path.stat()
+                yield name, _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache  # once a process, unless the file changes
+def _digest(path: Path, changed: int, size: int) -> str:
+    return sha256_file(path)
+
+
+def _few(found: dict[str, str]) -> dict[str, str]:
+    """The same, or one entry for all where there are many."""
+    if len(found) <= FILES_BY_NAME:
+        return found
+    return {f"{next(iter(found))} and {len(found) - 1} more": digest_of(found)}

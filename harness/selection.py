@@ -1,0 +1,85 @@
+"""Selection: the tasks that a command line means, and those of them that cannot be had here, each with its reason.
+
+xp3_xnli_sw, xp3_xnli, 'xp3_xnli_*'    a task, a group (of ours: what ANYORDER_DATA holds of it), a pattern
+all                                    every task of ours, one by one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from harness.mirror import DataError
+from harness.registration import explain_unknown_task, tasks_below, tasks_known_here
+from harness.sandbox import SandboxError
+from harness.suites import ConfigError
+
+EVERY = "all"
+
+
+def asked_for(names: str) -> list[str]:
+    """The comma-separated names of `--tasks`; `all` stands for every task of ours."""
+    found = [task for name in names.split(",") if name.strip() for task in _every(name.strip())]
+    return list(dict.fromkeys(found))
+
+
+def _every(name: str) -> Iterator[str]:
+    if name != EVERY:
+        yield name
+        return
+    for task, path in tasks_known_here().items():
+        if f"\ntask: {task}\n" in f"\n{path.read_text(encoding='utf-8')}":  # not a group's
+            yield task
+
+
+def leaf_tasks(
+    manager: Any, names: Iterable[str], left_out: dict[str, str] | None = None
+) -> tuple[list[str], dict[str, list[str]]]:
+    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what ANYORDER_DATA holds.
+
+    Given `left_out`, a task whose documents cannot be had (or whose answers could not be run) is put there with the
+    reason, instead of ending the program; a group is then not cut, so that every task of it is either run or named.
+
+    Raises:
+        ConfigError: an unknown name; the nearest known ones are given.
+        DataError: no task is left.
+    """
+    leaves: list[str] = []
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        matched = manager.match_tasks([name])
+        if not matched:
+            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
+        for match in matched:
+            below = sorted(_to_be_had(manager, match, left_out), key=_natural(manager, match))
+            if match not in below and match not in (left_out or {}):
+                groups[match] = below
+            leaves += [leaf for leaf in below if leaf not in leaves]
+    if not leaves:
+        raise DataError(f"none of {len(left_out or {})} tasks can be run here. " + " ".join((left_out or {}).values()))
+    return leaves, groups
+
+
+def _to_be_had(manager: Any, name: str, left_out: dict[str, str] | None) -> list[str]:
+    """The tasks of a name; each is loaded, so that what is wrong with its files is said before a network is loaded."""
+    if left_out is None:
+        return list(manager.load(name)["tasks"])
+    found: list[str] = []
+    for leaf in tasks_below(manager.task_index, name):
+        try:
+            found += manager.load(leaf)["tasks"]
+        except (DataError, SandboxError, OSError) as error:  # OSError: the hub's clients, for lm-eval's own tasks
+            left_out[leaf] = " ".join(str(error).split())
+    return found
+
+
+def _natural(manager: Any, name: str):
+    """Sort key: the order in which a group's YAML names its members, depth first."""
+    order = list(tasks_below(manager.task_index, name)) if name in manager.task_index else [name]
+    return lambda leaf: order.index(leaf) if leaf in order else len(order)
+
+
+def left_out_lines(left_out: dict[str, str], total: int) -> str:
+    """What is said of tasks that were left out: how many of how many, and why each."""
+    rows = [f"  {task}: {reason}" for task, reason in left_out.items()]
+    return "\n".join([f"left out {len(left_out)} of {total} tasks, which cannot be run here:", *rows])
