@@ -264,7 +264,8 @@ def run_training(
         folder = scratch if logs is None or report_to == "none" else str(logs)
         arguments = TrainingArguments(
             output_dir=folder, report_to=report_to, run_name=what, seed=seed, save_strategy="no", disable_tqdm=True,
-            remove_unused_columns=False, log_level="error", use_cpu=not torch.cuda.is_available(), **options,
+            remove_unused_columns=False, log_level="error", use_cpu=not torch.cuda.is_available(),
+            ddp_find_unused_parameters=False, **options,
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
