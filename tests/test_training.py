@@ -9,7 +9,7 @@ import pytest
 
 from harness.records import read_checkpoint
 from trainers.checkpoint import train_checkpoint
-from trainers.recipe import load_recipe
+from trainers.recipe import LoraSpec, load_recipe
 
 
 def weights(folder: Path) -> str:
@@ -134,3 +134,14 @@ def test_what_a_tracker_writes_outlives_the_training(checkpoints, tmp_path, monk
     main, length = ((tmp_path / "one.logs" / stage / "events").read_text().split("\n") for stage in ("main", "length"))
     assert main[:2] == ["train diffusionllm (seed 0) 1", "train diffusionllm (seed 0) 2"]
     assert length[0] == "train diffusionllm (seed 0), length stage 1"
+
+
+def test_adapters_that_are_folded_in_are_not_counted(checkpoints, tmp_path):
+    root = checkpoints["decoder_it"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=2)
+    lora = recipe.training.model_copy(update={"lora": LoraSpec(rank=4)})
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "lora"}
+    record = train_checkpoint(recipe.model_copy(update={"training": lora}), **where)
+    plain = read_checkpoint(checkpoints["decoder_it"])
+    assert record.parameters == plain.parameters
+    assert record.parameters_without_embeddings == plain.parameters_without_embeddings
