@@ -136,6 +136,24 @@ def test_what_a_tracker_writes_outlives_the_training(checkpoints, tmp_path, monk
     assert length[0] == "train diffusionllm (seed 0), length stage 1"
 
 
+def test_a_tracker_that_is_not_wholly_installed_is_a_sentence(checkpoints, tmp_path, monkeypatch):
+    from transformers import TrainerCallback
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    from trainers.trainer import TrainingError
+
+    class Broken(TrainerCallback):
+        def __init__(self):
+            raise ModuleNotFoundError("No module named 'half_of_it'")
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "trackio", Broken)
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"), steps=2)
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
+    with pytest.raises(TrainingError, match="--report-to trackio: No module named 'half_of_it'"):
+        train_checkpoint(recipe, **where, report_to="trackio")
+
+
 def test_adapters_that_are_folded_in_are_not_counted(checkpoints, tmp_path):
     root = checkpoints["decoder_it"].parent
     recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=2)

@@ -42,7 +42,7 @@ MEASURED_STEPS = 10  # after so many steps it is known how many fit between two 
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is not a number."""
+    """Training cannot go on: the loss is not a number, or what it needs is not installed."""
 
 
 class ObjectiveModule(nn.Module):
@@ -250,7 +250,7 @@ def run_training(
     there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite, or a tracker is not wholly installed.
         RecordError: a state could not be written.
     """
     newest = states.newest() if states else None
@@ -269,9 +269,14 @@ def run_training(
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
-        trainer = ObjectiveTrainer(
-            module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
-        )
+        try:
+            trainer = ObjectiveTrainer(
+                module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
+            )
+        except ImportError as error:
+            raise TrainingError(
+                f"--report-to {report_to}: {error}. Install what is missing, or report to none."
+            ) from error
         trainer.remove_callback(PrinterCallback)
         with neftune(module.trained, neftune_alpha):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
