@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from harness.suites import ConfigError
 from trainers import commands
 
-WIDE = 256  # ZeRO-3 leaves parameters of fewer than 100,000 numbers whole
+WIDE = 512  # ZeRO-3 leaves parameters of fewer than 100,000 numbers whole
 installed = pytest.mark.skipif(
     find_spec("deepspeed") is None,
     reason="DeepSpeed is not installed: pip install -c constraints.txt -e '.[deepspeed]'",
