@@ -95,7 +95,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
     run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
-    run.add_argument("--metadata", type=json.loads, help="JSON passed to the tasks")
+    run.add_argument("--metadata", type=_json_object, help="JSON passed to the tasks")
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
     run.add_argument("--system_instruction", help="system text for the chat template")
@@ -107,6 +107,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--system", help="name of a system of the suite")
     run.add_argument("--seed", type=int, help="training seed of the system's checkpoint")
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def _json_object(text: str) -> dict:
+    """A JSON object on the command line."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"""expected a JSON object such as '{{"convention": "plain"}}'; got {text}""")
+    return value
 
 
 def _limit(text: str) -> float:

@@ -292,7 +292,7 @@ def explained(pretrained: str) -> Iterator[None]:
         yield
     except BackboneError:
         raise
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as error:  # TypeError: unknown arguments
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"cannot load '{pretrained}': {first}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,12 @@ from harness.mirror import DataError
 from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
 
-_ARGUMENTS = re.compile(r"^dataset_kwargs: ({.*})$", re.MULTILINE)
-_INCLUDE = re.compile(r"^include: (.+)$", re.MULTILINE)
+
+class _Loader(yaml.SafeLoader):
+    """Task YAMLs as plain data: what their tags (`!function`) name is not imported."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, tag, node: None)
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,10 @@ def document_arguments() -> dict[str, dict[str, str]]:
 
 def _arguments_in(path: Path) -> dict[str, str]:
     """The `dataset_kwargs` of a YAML file or, where it has none, of the files that it includes."""
-    text = path.read_text(encoding="utf-8")
-    if match := _ARGUMENTS.search(text):
-        return yaml.safe_load(match[1])
-    included = yaml.safe_load(match[1]) if (match := _INCLUDE.search(text)) else []
+    config = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    if "dataset_kwargs" in config:
+        return config["dataset_kwargs"]
+    included = config.get("include", [])
     names = [included] if isinstance(included, str) else included
     return next((found for name in names if (found := _arguments_in(path.parent / name))), {})
 

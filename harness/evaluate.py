@@ -76,6 +76,9 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     records = runner.run(manager, tasks)
     if model.rank == 0:
         print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
+        if other := [record for record in records if arguments.num_fewshot not in (None, record.n_shot)]:
+            shown = ", ".join(f"{record.task} ({record.n_shot})" for record in other)
+            print(f"--num_fewshot {arguments.num_fewshot} was not followed by tasks that fix their examples: {shown}")
         if left_out is not None:
             write_atomically(out / LEFT_OUT_FILE, json.dumps(left_out, indent=1, ensure_ascii=False) + "\n")
             print(f"{len(tasks)} tasks were run, {len(left_out)} left out (why: {out / LEFT_OUT_FILE})")

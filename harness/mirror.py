@@ -102,7 +102,8 @@ def cells_of(line: str, columns: tuple[str, ...], path: Path, number: int) -> li
     cells = line.split("\t")
     if len(cells) != len(columns):
         raise DataError(
-            f"{path}, line {number}: expected {len(columns)} columns ({', '.join(columns)}), got {len(cells)}."
+            f"{path}, line {number}: expected {len(columns)} columns ({', '.join(columns)}), got {len(cells)} "
+            "(truncated, or another format?)."
         )
     return cells
 

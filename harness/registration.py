@@ -73,7 +73,7 @@ def explain_unknown_task(name: str, stock: Iterable[str] = ()) -> str:
     """One sentence for an unknown task: the nearest of our names (and of `stock`), and where to look."""
     import difflib
 
-    near = difflib.get_close_matches(name, [*tasks_known_here(), *stock], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, {*tasks_known_here(), *stock}, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"unknown task '{name}'.{hint} `lm_eval ls tasks` lists all of them."
 

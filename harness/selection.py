@@ -55,8 +55,9 @@ def leaf_tasks(
             if match not in below and match not in (left_out or {}):
                 groups[match] = below
             leaves += [leaf for leaf in below if leaf not in leaves]
-    if not leaves:
-        raise DataError(f"none of {len(left_out or {})} tasks can be run here. " + " ".join((left_out or {}).values()))
+    if not leaves and left_out:
+        (first, reason), *_ = left_out.items()
+        raise DataError(f"none of {len(left_out)} tasks can be run here. {first}: {reason}")
     return leaves, groups
 
 

@@ -21,12 +21,12 @@ from tests.test_objectives import LLAMA, MT5, objective_of, rng
 from trainers.batches import BatchPlan, PackedPlan, Steps, pieces
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import Example
+from trainers.module import ObjectiveModule
 from trainers.networks import build_network
 from trainers.objectives import cut, divided
 from trainers.packing import fill
 from trainers.recipe import BackboneSpec, load_recipe
 from trainers.state import TENSORS, put_back, put_weights_back, tensors_of, whole_weights
-from trainers.trainer import ObjectiveModule
 
 SIZES = [(3, 2), (1, 4), (6, 1), (2, 2), (5, 7), (1, 1), (4, 3), (2, 5)]
 EXAMPLES = [

@@ -14,12 +14,13 @@ import pytest
 from harness.records import RecordError
 from harness.suites import ConfigError
 from trainers.composition import allot, copies, rank_in_group, repeats, shuffled_keys
-from trainers.mixture import MIXTURE, ROWS, build, held
+from trainers.mixture import MIXTURE, ROWS, build
 from trainers.mixture_files import records_of
 from trainers.mixture_speed import measure
 from trainers.recipe import MixtureSpec, TrainingSpec
 from trainers.shards import tokenise
 from trainers.sources import SourceSpec, stream
+from trainers.survey import held
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -10,10 +10,10 @@ import pytest
 from shared_files import REAL, needs_real
 from small_files import STORY_LINES, XCOPA_ROWS, XNLI_LINES, write_file, write_manifest
 
-from harness import data
+from harness import data, registration
 from harness.catalogue import BENCHMARKS
 from harness.mirror import DataError
-from harness.prompts import Template, listed, permutation, prompted
+from harness.prompts import Prompted, Template, listed, permutation, prompted, with_prompts
 from harness.promptsource import PublishedTemplate
 
 OURS = {"short": {"ask": "{{premise}} {{options | listed}}?", "options": ["Yes", "Maybe", "No"]}}
@@ -305,3 +305,54 @@ def test_the_real_story_prompts(mirror, language, suffix):
     assert all(
         ("It floated." in row["inputs"]) == (row["template"] != "Generate Ending") for row in rows.select(range(5))
     )
+
+
+# -- prompts made when they are read
+
+
+def test_rows_made_when_read_are_those_made_at_once():
+    documents = [{**DOC, "id": f"d/{number}", "label": number % 3} for number in range(4)]
+    templates = [template(name="a"), template(name="b", ask="{{premise}} Really {{options | listed}}?")]
+    for settings in ({}, {"contrast": "permuted"}, {"contrast": "ablated", "hidden": ["premise"]}):
+        made, at_once = Prompted(documents, templates, **settings), with_prompts(documents, templates, **settings)
+        assert list(made) == at_once and len(made) == 8 and made[-1] == at_once[-1] and made[1:3] == at_once[1:3]
+        assert made[5] is made[5]
+    with pytest.raises(IndexError):
+        Prompted(documents, templates)[8]
+
+
+@pytest.mark.parametrize(
+    ("changes", "always"),
+    [
+        ({}, True),
+        ({"ask": "{{premise}}"}, True),
+        ({"ask": "{{other}} {{premise | upper}}"}, False),  # a column that may be empty, and a filter of one
+        ({"ask": "{% if label %}{{premise}}?{% endif %}"}, False),
+        ({"ask": "{% if label %}Why{% endif %}?"}, True),
+        ({"options": ("{{premise}}", "No")}, True),
+        ({"options": ("{{choices[0]}}", "No")}, False),
+        ({"options": ("Yes", " ")}, False),
+        ({"options": (), "answer": "{{premise}}"}, True),
+        ({"options": (), "answer": "{{other}}"}, False),
+    ],
+)
+def test_which_templates_apply_to_every_document(changes, always):
+    assert template(**changes).always_applies({"premise"}) is always
+
+
+def test_a_limit_renders_no_more_than_it_needs(mirror, monkeypatch):
+    rendered: list[str] = []
+    plain = Template.question_of
+
+    def counted(self, document, shown):
+        rendered.append(document["id"])
+        return plain(self, document, shown)
+
+    monkeypatch.setattr(Template, "question_of", counted)
+    for number in range(3):
+        write_file(mirror, f"xnli/dev-{'en de fr'.split()[number]}.tsv", XNLI_LINES * 50)
+    write_manifest(mirror)
+    task = registration.task_manager(["xp3_xnli_en"]).load(["xp3_xnli_en"])["tasks"]["xp3_xnli_en"]
+    task.build_all_requests(limit=7)
+    assert len(task.eval_docs) == len(XNLI_LINES) * 50 * 5 and len(rendered) == 7
+    assert len(task.instances) == 7 * 3

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from lm_eval.api.instance import Instance
 from small_files import write_mirror
 
 from harness import __main__ as command
+from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
+from harness.backbones import BackboneError
 from harness.evaluate import evaluate_model
+from harness.mirror import DataError
 from harness.records import read_run
 
 
@@ -78,3 +82,34 @@ def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_pa
     evaluate_system(suite, "decoder_it", 0, tmp_path)
     runs = tmp_path / "s" / "runs" / "decoder_it-0"
     assert [read_run(runs / name / "xp3_rte").n_items for name in ("main", "one")] == [2 * 5, 2]
+
+
+def test_examples_are_shown_where_a_run_asks_for_them(checkpoints, tmp_path, capsys):
+    run(checkpoints["decoder_it"], tmp_path, "anyorder_mgsm_sw", "--num_fewshot", "2")
+    assert read_run(tmp_path / "anyorder_mgsm_sw").n_shot == 2 and "not followed" not in capsys.readouterr().out
+    sample = json.loads((tmp_path / "anyorder_mgsm_sw/samples.jsonl").read_text(encoding="utf-8").split("\n")[0])
+    assert sample["arguments"]["gen_args_0"]["arg_0"].count("\n\n") >= 2
+    with pytest.raises(DataError, match="--num_fewshot 2: this task has no examples beside its prompts"):
+        run(checkpoints["decoder_it"], tmp_path, "xp3_xcopa_en", "--num_fewshot", "2")
+
+
+def test_a_decoder_says_what_it_cannot_take(checkpoints, tmp_path):
+    with pytest.raises(BackboneError, match="--model ar has no setting 'scorer', which is one of nar_xlmr"):
+        Autoregressive(str(checkpoints["decoder_it"]), scorer="any_order")
+    with pytest.raises(BackboneError, match="cannot load .* unexpected keyword argument 'colour'"):
+        Autoregressive(str(checkpoints["decoder_it"]), colour="red")
+    with pytest.raises(BackboneError, match="max_gen_toks=256 leaves no room for a prompt: the model holds 256 tokens"):
+        run(checkpoints["decoder_it"], tmp_path, "anyorder_z_bench_common", "--gen_kwargs", "max_gen_toks=256")
+
+
+@pytest.mark.parametrize(("model", "system"), [(Autoregressive, "decoder_it"), (EncoderDecoder, "mt0")])
+def test_prompts_that_are_cut_are_counted(checkpoints, model, system):
+    loaded = model(str(checkpoints[system]), max_length=40)
+    prompts = ["red blue " * 60, "red blue", "red " * 30]
+    asked = [
+        Instance("generate_until", {}, (prompt, {"max_gen_toks": 4, "until": []}), number)
+        for number, prompt in enumerate(prompts)
+    ]
+    room = 40 - (4 if model is Autoregressive else 0)
+    loaded.generate_until(asked, disable_tqdm=True)
+    assert loaded.tally.truncated == sum(len(loaded.tok_encode(prompt)) > room for prompt in prompts) >= 1

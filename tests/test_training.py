@@ -1,15 +1,20 @@
 """Training end to end at toy size: same seed, same bytes; nothing half-written; NaN is an error."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from harness.records import read_checkpoint
 from trainers.checkpoint import train_checkpoint
+from trainers.encode import Example
 from trainers.recipe import LoraSpec, load_recipe
+from trainers.stages import Stages
 
 
 def weights(folder: Path) -> str:
@@ -115,42 +120,62 @@ def test_accumulation_logs_a_loss_and_keeps_the_step_count(checkpoints, tmp_path
     assert record.examples == 2 * 32 and 0 < record.final_loss < 20
 
 
-def test_what_a_tracker_writes_outlives_the_training(checkpoints, tmp_path, monkeypatch):
-    # TensorBoard writes into the Trainer's output folder; its callback stands here for it
-    from transformers import TrainerCallback
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+def test_trackers_get_a_named_run_per_stage_whose_files_stay(checkpoints, tmp_path, monkeypatch):
+    """A fake in place of TensorBoard's callback, which reads its folder from the same variable when it is made."""
+    told = []
 
-    class Events(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            with open(Path(args.output_dir) / "events", "a") as file:
-                file.write(f"{args.run_name} {state.global_step}\n")
+    class Tracker(TrainerCallback):
+        def __init__(self):
+            self.folder = os.environ["TENSORBOARD_LOGGING_DIR"]
 
-    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tensorboard", Events)
-    root = checkpoints["diffusionllm"].parent
+        def on_train_begin(self, args, state, control, **kwargs):
+            told.append((Path(self.folder).relative_to(tmp_path).as_posix(), args.run_name))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Tracker)
+    root = checkpoints["mt0"].parent
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "report_to": "tensorboard"}
     recipe = load_recipe(Path("trainers/recipes/mini/diffusionllm.yaml"), steps=2)
-    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
-    train_checkpoint(recipe, **where, report_to="tensorboard")
-    main, length = ((tmp_path / "one.logs" / stage / "events").read_text().split("\n") for stage in ("main", "length"))
-    assert main[:2] == ["train diffusionllm (seed 0) 1", "train diffusionllm (seed 0) 2"]
-    assert length[0] == "train diffusionllm (seed 0), length stage 1"
+    train_checkpoint(recipe, **where, out=tmp_path / "one")
+    name = "train diffusionllm (seed 0)"
+    assert told == [("one.logs/main", name), ("one.logs/length", f"{name}, length stage")]
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "mine"))
+    train_checkpoint(load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=2), **where, out=tmp_path / "two")
+    assert told[2][0] == "mine"
+
+
+def test_what_was_seen_is_counted_example_by_example(checkpoints):
+    """Against the plan itself, over more than one epoch, loose and packed."""
+    for training in ({"steps": 7}, {"steps": 3, "packing": True, "max_length": 40}):
+        recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"))
+        settings = {"batch_size": 4, **training}
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=settings)})
+        examples = [Example(tuple(range(9, 10 + i)), (5,) * (1 + i % 3), (1,) * (1 + i)) for i in range(12)]
+        stages = Stages(recipe, None, examples, None, "none", None)  # type: ignore[arg-type]
+        indices = [i for step in stages.plan for i in step]
+        if recipe.training.packing:
+            indices = [i for row in indices for i in row]  # type: ignore[union-attr]
+        seen = [examples[i] for i in indices]
+        assert stages.seen() == {
+            "examples": len(seen),
+            "tokens": sum(len(e.prompt) + len(e.target) + 1 for e in seen),
+            "loss_tokens": sum(len(e.target) + 1 for e in seen),
+        }
+        assert len(seen) > len(examples)
 
 
 def test_a_tracker_that_is_not_wholly_installed_is_a_sentence(checkpoints, tmp_path, monkeypatch):
-    from transformers import TrainerCallback
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
     from trainers.trainer import TrainingError
 
     class Broken(TrainerCallback):
         def __init__(self):
             raise ModuleNotFoundError("No module named 'half_of_it'")
 
-    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "trackio", Broken)
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Broken)
     root = checkpoints["mt0"].parent
     recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"), steps=2)
     where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
-    with pytest.raises(TrainingError, match="--report-to trackio: No module named 'half_of_it'"):
+    with pytest.raises(TrainingError, match="--report-to .*trackio.*: No module named 'half_of_it'"):
         train_checkpoint(recipe, **where, report_to="trackio")
 
 

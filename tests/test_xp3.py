@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.promptsource import read_all
+from harness.records import RecordError
 from harness.suites import ConfigError
 from trainers.xp3 import DataSet, Rules, build, build_template, file_name, merge
 
@@ -82,6 +84,31 @@ def test_merged_files_hold_every_pair_once(tmp_path):
     assert merged == records(merge(tmp_path / "xp3", "en"))
     with pytest.raises(ConfigError, match="no xp3_"):
         merge(tmp_path / "xp3", "fr")
+
+
+def test_a_full_disk_leaves_the_file_before_it_and_no_part_of_another(tmp_path, monkeypatch):
+    paths = build([data()], toy(tmp_path), Rules(), tmp_path / "xp3")
+    before, dumps = [path.read_bytes() for path in paths], json.dumps
+
+    def full(record, **options):
+        if record["inputs"].startswith("cccc"):
+            raise OSError(28, "No space left on device")
+        return dumps(record, **options)
+
+    monkeypatch.setattr("trainers.xp3.json", SimpleNamespace(dumps=full))
+    with pytest.raises(RecordError, match=r"cannot write .*really.jsonl: No space left on device. Free space"):
+        build([data(documents=DOCUMENTS[:3])], toy(tmp_path), Rules(), tmp_path / "xp3")
+    assert [path.read_bytes() for path in paths] == before and not list(tmp_path.rglob("*.partial"))
+
+
+def test_templates_of_like_names_have_files_of_their_own(tmp_path):
+    (tmp_path / "templates.yaml").write_text(TEMPLATES.replace("name: really", "name: write_it"))
+    paths = build([data()], tmp_path / "templates.yaml", Rules(), tmp_path / "xp3")
+    assert [path.name for path in paths] == [
+        "xp3_toy-set_en_train_write_it.jsonl",
+        "xp3_toy-set_en_train_write_it_.jsonl",
+    ]
+    assert {r["template"] for path in paths for r in records(path)} == {"write_it", "write / it"}
 
 
 def test_file_names_are_the_published_ones():

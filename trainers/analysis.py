@@ -27,10 +27,11 @@ from trainers.analysis_tables import TABLES, FitRow, GainRow, LossRow, SummaryRo
 from trainers.checkpoint import mixture_folder
 from trainers.encode import Example, encode
 from trainers.losses import batches, load, losses, overlap_with_training
-from trainers.mixture import read_records, text_of, training_files
+from trainers.mixture import read_records, training_files
 from trainers.mixture_files import records_of
 from trainers.recipe import Recipe, load_recipe
 from trainers.sources import words_asked_and_answered
+from trainers.survey import text_of
 
 ANSWER_BATCH = 16
 

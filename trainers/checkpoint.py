@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +14,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE, MaskedBackbone
-from harness.canvas import Layout
+from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
 from harness.records import (
     CheckpointRecord,
     RecordError,
@@ -28,25 +26,16 @@ from harness.records import (
     seal,
     sha256_file,
 )
-from trainers.assemble import Assembled, assemble, device_name, head_settings
-from trainers.batches import BatchPlan, PackedPlan, Steps
+from trainers.assemble import assemble, device_name, head_settings
 from trainers.encode import Example, blocks
 from trainers.encoded import file_examples
 from trainers.mixture import build, digests, sha_of_mixture, training_files
 from trainers.networks import count_parameters, load_tokenizer, with_mask_token
-from trainers.objectives.length import LengthStage
-from trainers.packing import fill
 from trainers.recipe import Recipe
-from trainers.shards import TokenShards, tokenise
+from trainers.shards import tokenise
+from trainers.stages import Stages, unsharded
 from trainers.state import StateFolder, whole_weights
-from trainers.trainer import (
-    ObjectiveModule,
-    TrainingError,
-    optimiser_arguments,
-    optimiser_class,
-    run_training,
-    write_log,
-)
+from trainers.trainer import TrainingError
 
 
 def train_checkpoint(
@@ -81,7 +70,8 @@ def train_checkpoint(
     if recipe.backbone.decoder:
         tokenizer = with_mask_token(tokenizer)
     examples = training_examples(recipe, corpus, tokenizer, mixture_folder(recipe, out))
-    run = _Run(recipe, assemble(recipe, tokenizer), examples, out, recipe_id, state_seconds, report_to)
+    states = states_of(out, recipe_id, state_seconds)
+    run = Stages(recipe, assemble(recipe, tokenizer), examples, states, report_to, out.with_name(out.name + ".logs"))
     total, core = count_parameters(run.built.network)
     history = run.train()
     commit, dirty = git_state()
@@ -99,7 +89,7 @@ def train_checkpoint(
     head = run.built.head and (whole_weights(run.built.head) or run.built.head.state_dict())
     if state.is_main_process:
         _write(out, recipe, run.built.network, weights, head, tokenizer, history, record, started)
-        run.states.clear()
+        states.clear()
     state.wait_for_everyone()
     return read_checkpoint(out)
 
@@ -140,101 +130,6 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
     return blocks(found, training.max_length, tokenizer.eos_token_id) if training.blocks else found
 
 
-def _lengths(examples: Sequence[Example]) -> Sequence[int]:
-    if isinstance(examples, TokenShards):
-        return examples.lengths  # type: ignore[return-value]
-    return [len(example) for example in examples]
-
-
-class _Run:
-    """The stages of one training."""
-
-    def __init__(
-        self, recipe: Recipe, built: Assembled, examples: Sequence[Example], out: Path, recipe_id: str, seconds: float, report_to: str
-    ):  # fmt: skip
-        self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
-        self.lengths = _lengths(examples)
-        self.training = recipe.training.settled(self._rows())
-        self.states = states_of(out, recipe_id, seconds)
-        self.logs = out.with_name(out.name + ".logs")
-        self.what = f"train {recipe.name} (seed {recipe.seed})"
-        self.plan = self._plan()
-
-    def _rows(self) -> int:
-        packing, room = self.recipe.training.packing, self.recipe.training.max_length
-        return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
-
-    def _full_lengths(self) -> list[int]:
-        layout = self.recipe.layout
-        special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
-        return [int(length) + special for length in self.lengths]
-
-    def _plan(self) -> BatchPlan:
-        training, seed = self.training, self.recipe.seed
-        assert training.steps is not None
-        if training.packing:
-            return PackedPlan(self._full_lengths(), training.batch_size, training.steps, seed, training.max_length)
-        return BatchPlan(self.lengths, training.batch_size, training.steps, seed, training.bucket_batches)
-
-    def train(self) -> list[dict]:
-        """Main stage, then length stage where the recipe has one; the log rows of both."""
-        two = self.recipe.length is not None and self.recipe.length.steps > 0
-        built, training = self.built, self.training
-        module = ObjectiveModule(built.reads, built.objective, built.trained)
-        steps = Steps(
-            self.examples, self.plan, built.objective, self.recipe.seed,
-            accumulation=training.accumulation, micro_tokens=training.micro_tokens,
-        )  # fmt: skip
-        history = run_training(
-            module, steps, seed=self.recipe.seed, what=self.what, states=self.states.stage("main"), keep_last=two,
-            optimiser=optimiser_class(training), report_to=self.report_to, logs=self.logs / "main",
-            **optimiser_arguments(training),
-        )  # fmt: skip
-        rows = [{"stage": "main", **row} for row in history]
-        return rows + [{"stage": "length", **row} for row in self._train_length()] if two else rows
-
-    def _train_length(self) -> list[dict]:
-        spec, backbone, recipe = self.recipe.length, self.built.backbone, self.recipe
-        assert spec is not None and backbone is not None
-        weights = whole_weights(backbone.model, everywhere=True)
-        if weights is not None:  # the main stage's shards are put together by its own forward only
-            whole = unsharded(backbone.model, weights).to(backbone.device)
-            backbone = MaskedBackbone(whole, backbone.ids, backbone.layout, backbone.max_length, backbone.length_head)
-            self.built = replace(self.built, network=whole, trained=whole, backbone=backbone)
-        objective = LengthStage(backbone)
-        backbone.model.requires_grad_(False)
-        backbone.model.eval()  # frozen means without dropout, too
-        head = backbone.length_head
-        assert head is not None
-        module = ObjectiveModule(backbone, objective, head)
-        plan = BatchPlan(
-            [len(e.prompt) for e in self.examples],
-            spec.batch_size,
-            spec.steps,
-            recipe.seed + 1,
-            recipe.training.bucket_batches,
-        )
-        steps = Steps(self.examples, plan, objective, recipe.seed)
-        options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
-        options.update(neftune_alpha=None)
-        return run_training(
-            module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
-            report_to=self.report_to, logs=self.logs / "length", **options,
-        )  # fmt: skip
-
-    def seen(self) -> dict[str, int]:
-        """Examples, tokens and loss tokens (of targets) that the main stage saw."""
-        indices = [i for step in range(len(self.plan)) for i in self.plan[step]]
-        if self.training.packing:
-            indices = [i for row in indices for i in row]  # type: ignore[union-attr]
-        seen = [self.examples[index] for index in indices]
-        return {
-            "examples": len(seen),
-            "tokens": sum(len(e) + e.closed for e in seen),
-            "loss_tokens": sum(len(e.target) + e.closed for e in seen),
-        }
-
-
 def _finished(out: Path, recipe_id: str) -> CheckpointRecord | None:
     try:
         record = read_checkpoint(out, verify=True)
@@ -263,16 +158,6 @@ def _final_loss(history: list[dict]) -> float:
     return sum(losses) / len(losses)
 
 
-def unsharded(network, weights: dict):
-    """A network like a sharded one, with its whole weights: transformers saves no sharded one."""
-    whole = type(network)(network.config)
-    whole.load_state_dict(weights, assign=True)
-    whole.tie_weights()
-    if network.can_generate():
-        whole.generation_config = network.generation_config
-    return whole
-
-
 def _write(
     out: Path,
     recipe: Recipe,
@@ -297,7 +182,7 @@ def _write(
         (partial / RECIPE_FILE).write_text(
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
         )
-        write_log(history, partial / "training.csv")
+        _write_log(history, partial / "training.csv")
         files = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
         sealed = CheckpointRecord(**record, seconds=round(time.monotonic() - started, 2), files=files)
         seal(sealed, partial)
@@ -310,3 +195,10 @@ def _write(
             f"cannot write the checkpoint to {out}: {reason}. Free space and give the same command again: it goes on from the "
             "last state, if one was written."
         ) from error
+
+
+def _write_log(history: list[dict], path: Path) -> None:
+    """The loss curve as CSV: stage, step, loss (nats per loss token), learning_rate."""
+    rows = ["stage,step,loss,learning_rate"]
+    rows += [f"{row['stage']},{row['step']},{row['loss']:.6f},{row.get('learning_rate', 0):.3e}" for row in history]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ with `draws` seeded draws per example, in nats per output token; deterministic p
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from harness.backbones import MaskedBackbone, load_masked
 from harness.canvas import Canvas
-from harness.records import CheckpointRecord, read_checkpoint
+from harness.records import CheckpointRecord, read_checkpoint, write_atomically
 from harness.suites import ConfigError
 from trainers.encode import INSTRUCTION, OUTPUT, TEMPLATE, Example
 from trainers.objectives import pad_to, smoothed_nll
@@ -153,16 +154,18 @@ def load(checkpoint: str) -> Loaded:
 
 
 def write(found: Sequence[ExampleLoss], path: Path) -> None:
-    """One line per example: its number, and nats and tokens of each role."""
-    names = sorted({name for loss in found for name in loss.nats})
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(
-            ["example", *(f"{name}_{what}" for name in names for what in ("nats", "tokens")), "standard_error"]
-        )
-        for number, loss in enumerate(found):
-            cells = [value for name in names for value in (f"{loss.nats[name]:.6f}", loss.tokens[name])]
-            table.writerow([number, *cells, f"{loss.standard_error:.6f}"])
+    """One line per example: its number, and nats and tokens of each role.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    names, text = sorted({name for loss in found for name in loss.nats}), io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["example", *(f"{name}_{what}" for name in names for what in ("nats", "tokens")), "standard_error"])
+    for number, loss in enumerate(found):
+        cells = [value for name in names for value in (f"{loss.nats[name]:.6f}", loss.tokens[name])]
+        table.writerow([number, *cells, f"{loss.standard_error:.6f}"])
+    write_atomically(path, text.getvalue())
 
 
 def overlap_with_training(answers: Sequence[str], references: Sequence[str]) -> float:

@@ -1,6 +1,6 @@
 """`ObjectiveTrainer`: a transformers Trainer whose loss is an objective's sums, divided once.
 
-The network and the objective sit in one module, so that data-parallel wrappers see a single forward. A step's batch,
+A step's batch,
 noise and weights are made as a whole (`trainers.batches`) and its pieces only add up: 1 × 8 rows, 8 × 1 rows and 8
 processes give the same gradient. `trainers.state` makes a killed run go on with the same bytes.
 """
@@ -16,15 +16,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from harness.progress import bar
 from trainers.batches import Steps
+from trainers.module import ObjectiveModule
 from trainers.neftune import neftune
-from trainers.objectives import Objective, divided
 from trainers.state import (
     TRAINER,
     StateFolder,
@@ -43,60 +42,6 @@ MEASURED_STEPS = 10  # after so many steps it is known how many fit between two 
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the loss is not a number, or what it needs is not installed."""
-
-
-class ObjectiveModule(nn.Module):
-    """A network and its objective as one forward: rows and the whole step's weights in, their part of the loss out."""
-
-    def __init__(self, network, objective: Objective, parameters: nn.Module):
-        super().__init__()
-        self.trained = parameters
-        self._network, self._objective = (network,), (objective,)  # tuples: not registered twice
-        self._no_split_modules = block_classes(parameters)  # what accelerate shards on its own
-
-    def get_input_embeddings(self) -> nn.Module | None:
-        """The token embeddings, which FSDP2 shards apart, where it can (else None)."""
-        return self._embeddings("get_input_embeddings")
-
-    def get_output_embeddings(self) -> nn.Module | None:
-        """The vocabulary projection, which FSDP2 shards apart, where it can, and with the embeddings if it is theirs."""
-        return self._embeddings("get_output_embeddings")
-
-    def _embeddings(self, which: str) -> nn.Module | None:
-        whole = os.environ.get("ACCELERATE_USE_FSDP") == "true" and shares_beyond_embeddings(self.trained)
-        return None if whole or not hasattr(self.trained, which) else getattr(self.trained, which)()
-
-    def forward(self, batch: dict[str, torch.Tensor], weights_K: torch.Tensor) -> torch.Tensor:
-        """Σ_k loss_sum_k / weight_k."""
-        return divided(self._objective[0].loss_sums(self._network[0], batch), weights_K)
-
-
-def block_classes(network: nn.Module) -> list[str]:
-    """Names of a network's block classes, as transformers lists them, without those that hold the token embeddings.
-
-    Embeddings stay with the rest of the network, where the output projection is that may share their weights.
-    """
-    listed, embeddings = set(getattr(network, "_no_split_modules", None) or ()), None
-    if listed:
-        embeddings = network.get_input_embeddings()  # type: ignore[operator]
-    blocks = [module for module in network.modules() if type(module).__name__ in listed]
-    holding = {type(block).__name__ for block in blocks if any(part is embeddings for part in block.modules())}
-    return sorted({type(block).__name__ for block in blocks} - holding)
-
-
-def shares_beyond_embeddings(network: nn.Module) -> bool:
-    """Whether modules share weights that are not both embeddings and output projection (T5's three embeddings, XLM-R's bias).
-
-    FSDP2 cannot shard such modules apart from one another (torch: "shared with a parameter already managed"): they stay
-    with the root.
-    """
-    apart = [getattr(network, f"get_{side}_embeddings", lambda: None)() for side in ("input", "output")]
-    holders: dict[int, list[nn.Module]] = {}
-    for module in network.modules():
-        for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(module)
-    shared = [module for modules in holders.values() if len(modules) > 1 for module in modules]
-    return any(all(module is not one for one in apart) for module in shared)
 
 
 class ObjectiveTrainer(Trainer):
@@ -239,15 +184,14 @@ def run_training(
     keep_last: bool = False,
     optimiser: tuple | None = None,
     neftune_alpha: float | None = None,
-    report_to: str = "none",
     logs: Path | None = None,
     **options,
 ) -> list[dict]:
     """Train in place; returns the Trainer's log history (step, loss, learning_rate).
 
-    `neftune_alpha`: see trainers.neftune. `report_to` is the Trainer's switch; what it writes itself (TensorBoard's events)
-    lies below `logs`. The other `options` are `TrainingArguments`. With `states`, an earlier call's state is taken up where
-    there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
+    `neftune_alpha`: see trainers.neftune; the other `options` are `TrainingArguments`. `what` is the run's name for people and
+    trackers; TensorBoard's files go to `logs`, unless its own variable names another folder. With `states`, an earlier
+    call's state is taken up where there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
         TrainingError: the loss became NaN or infinite, or a tracker is not wholly installed.
@@ -260,22 +204,22 @@ def run_training(
             put_weights_back(newest, module)
             return _losses(history.log_history)
     with tempfile.TemporaryDirectory() as scratch:
-        options = {"logging_steps": max(1, options["max_steps"] // 50), **options}
-        folder = scratch if logs is None or report_to == "none" else str(logs)
+        options = {"report_to": "none", "logging_steps": max(1, options["max_steps"] // 50), **options}
         arguments = TrainingArguments(
-            output_dir=folder, report_to=report_to, run_name=what, seed=seed, save_strategy="no", disable_tqdm=True,
-            remove_unused_columns=False, log_level="error", use_cpu=not torch.cuda.is_available(),
-            ddp_find_unused_parameters=False, **options,
+            output_dir=scratch, seed=seed, save_strategy="no", disable_tqdm=True, remove_unused_columns=False,
+            run_name=what, log_level="error", use_cpu=not torch.cuda.is_available(), ddp_find_unused_parameters=False,
+            **options,
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
         try:
-            trainer = ObjectiveTrainer(
-                module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
-            )
+            with _tensorboard_in(logs):
+                trainer = ObjectiveTrainer(
+                    module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
+                )
         except ImportError as error:
             raise TrainingError(
-                f"--report-to {report_to}: {error}. Install what is missing, or report to none."
+                f"--report-to {', '.join(arguments.report_to)}: {error}. Install what is missing, or report to none."
             ) from error
         trainer.remove_callback(PrinterCallback)
         with neftune(module.trained, neftune_alpha):
@@ -283,45 +227,19 @@ def run_training(
     return _losses(trainer.state.log_history)
 
 
+@contextlib.contextmanager
+def _tensorboard_in(folder: Path | None):
+    """The Trainer's TensorBoard callback, when it is made, takes this folder: its own would lie in the scratch folder."""
+    name = "TENSORBOARD_LOGGING_DIR"
+    if folder is None or name in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
 def _losses(history: list[dict]) -> list[dict]:
     return [row for row in history if "loss" in row]
-
-
-def optimiser_arguments(
-    training, rate: float | None = None, steps: int | None = None, batch: int | None = None
-) -> dict:
-    """A recipe's training section as what `run_training` takes."""
-    total = steps or training.steps
-    stable = training.schedule == "warmup_stable_decay"
-    return {
-        "max_steps": total,
-        "lr_scheduler_kwargs": {"num_decay_steps": total // 5} if stable else None,
-        "per_device_train_batch_size": batch or training.batch_size,
-        "learning_rate": rate or training.learning_rate,
-        "lr_scheduler_type": training.schedule,
-        "warmup_steps": min(training.warmup_steps, total // 2),
-        "weight_decay": training.weight_decay,
-        "adam_beta1": training.beta1,
-        "adam_beta2": training.beta2,
-        "adam_epsilon": training.epsilon,
-        "max_grad_norm": training.clip,
-        "bf16": training.dtype == "bfloat16",
-        "neftune_alpha": training.neftune_alpha,
-    }
-
-
-def optimiser_class(training) -> tuple | None:
-    """(class, arguments) of an optimiser that `TrainingArguments` cannot set up as its paper has it, else None."""
-    if training.optimiser == "adamw":
-        return None
-    from transformers.optimization import Adafactor
-
-    settings = {"scale_parameter": True, "relative_step": False, "warmup_init": False, "decay_rate": -0.8}
-    return Adafactor, {"lr": training.learning_rate, "weight_decay": training.weight_decay, **settings}
-
-
-def write_log(history: list[dict], path: Path) -> None:
-    """The loss curve as CSV: stage, step, loss (nats per loss token), learning_rate."""
-    rows = ["stage,step,loss,learning_rate"]
-    rows += [f"{row['stage']},{row['step']},{row['loss']:.6f},{row.get('learning_rate', 0):.3e}" for row in history]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -23,9 +23,10 @@ import torch
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.compared import Compared, paired
 from trainers.encode import Example
+from trainers.module import ObjectiveModule
 from trainers.objectives import divided
 from trainers.objectives.causal import Causal
-from trainers.trainer import ObjectiveModule, run_training
+from trainers.trainer import run_training
 
 ALPACA_PROMPT, ALPACA_TARGET = (20.0, 0.6), (45.0, 1.0)  # medians and log-sds in tokens, near Alpaca's word counts
 PAD, EOS, WORDS = 1, 2, 8  # ids; the first of the words

@@ -121,18 +121,25 @@ def build(sets: Iterable[DataSet], templates: Path, rules: Rules, out: Path) -> 
         for name, template in found.items():
             same = DataSet(data.name, data.config, data.split, data.language, documents)
             records = build_template(same, name, template, rules)
+            path = out / data.language / file_name(data, name)
+            while path in written:  # two templates whose names differ in what file systems do not like
+                path = path.with_stem(path.stem + "_")
             if records:
-                written.append(_write(out / data.language / file_name(data, name), records))
+                written.append(_write(path, records))
     return written
 
 
 def _write(path: Path, records: Iterable[dict[str, str]]) -> Path:
+    """The whole file or none: a file that a full disk or a kill cut off would be merged and trained on."""
+    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
+        with open(partial, "w", encoding="utf-8", newline="\n") as file:
             for record in records:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise RecordError(
             f"cannot write {path}: {error.strerror or error}. Free space or choose another folder."
         ) from error

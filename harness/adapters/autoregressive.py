@@ -7,9 +7,11 @@ from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
 from lm_eval.models import huggingface
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.settings import MaskedSettings
 from harness.backbones import BackboneError, checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
@@ -25,6 +27,7 @@ class Autoregressive(HFLM):
 
     def __init__(self, pretrained: str | None = None, store: str | None = None, **arguments):
         self._encoded = lru_cache(maxsize=8)(super().tok_encode)
+        self._refuse_settings(arguments)
         name = pretrained or str(newest_checkpoint(self.adapter))
         if pretrained is None:
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {name}")
@@ -43,6 +46,14 @@ class Autoregressive(HFLM):
         self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
         self.store = None if store is None else Store(store, self._asker())
         self.set_cache_hook(self.cache_hook)
+
+    def _refuse_settings(self, arguments: dict) -> None:
+        """BackboneError for settings of the masked adapters, which HFLM would hand to the network."""
+        for name in sorted(arguments.keys() & MaskedSettings.__dataclass_fields__.keys()):
+            raise BackboneError(
+                f"--model {self.adapter} has no setting '{name}', which is one of nar_xlmr and diffusion_xlmr: leave it "
+                "out (what transformers' `generate` takes goes into --gen_kwargs)."
+            )
 
     def _asker(self) -> dict[str, Any]:
         files = files_digest(self.pretrained, self.record, self.model, self.tokenizer)
@@ -126,9 +137,22 @@ class Autoregressive(HFLM):
 
     def generate_until(self, requests, disable_tqdm: bool = False):
         """HFLM's greedy answers, counted; those of the store are not written again."""
+        self._fit(requests)
         answers = self._filled("generate_until", super().generate_until, requests, disable_tqdm)
         self.tally.scored += len(answers)
         return answers
+
+    def _fit(self, requests) -> None:
+        """Count the prompts that HFLM will cut from the left; BackboneError where an answer leaves no room for any."""
+        for request in requests:
+            asked: dict[str, Any] = {**normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks)}
+            longest = int(asked["max_gen_toks"])
+            room = self.max_length - (0 if self.backend == "seq2seq" else longest)
+            if room <= 0:
+                raise BackboneError(
+                    f"max_gen_toks={longest} leaves no room for a prompt: the model holds {self.max_length} tokens."
+                )
+            self.tally.truncated += len(self.tok_encode(request.args[0])) > room
 
     def _filled(self, method: str, compute, requests, quiet: bool) -> list:
         together = method == "loglikelihood_rolling" and self.world_size > 1  # its windows are padded across processes

@@ -6,8 +6,11 @@ import functools
 import re
 from typing import Any
 
+from harness.documents import Documents
 from harness.formats import direct_prompt as without_reasoning
+from harness.prompts import HIDDEN, LETTERS, permutation
 
+_OPTIONS = re.compile(r"^(.*)\nOptions:\n((?:\([A-Z]\) [^\n]*\n?)+)$", re.DOTALL)
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
 
 
@@ -19,6 +22,42 @@ def _direct(cot_prompt: str) -> str:
 def direct_prompt(doc: dict) -> str:
     """The task's three examples with bare answers, then the question."""
     return f"{_direct(doc['cot_prompt'])}\n\nQ: {doc['input']}\nA:"
+
+
+def permuted(documents: Documents) -> Documents:
+    """The questions with lettered options, these in another order (fixed by the question's id)."""
+    return _contrasted(documents, _in_other_order)
+
+
+def ablated(documents: Documents) -> Documents:
+    """The questions with lettered options, without what stands before the options."""
+    return _contrasted(documents, lambda question, options, gold, key: (HIDDEN, options, gold))
+
+
+def _in_other_order(question: str, options: list[str], gold: int, key: str) -> tuple[str, list[str], int]:
+    order = permutation(len(options), key)
+    return question, [options[index] for index in order], order.index(gold)
+
+
+def _contrasted(documents: Documents, change: Any) -> Documents:
+    made = []
+    for doc in documents:
+        if parts := lettered(doc):
+            question, options, gold = change(*parts, doc["id"])
+            listed = "\n".join(f"({LETTERS[place]}) {option}" for place, option in enumerate(options))
+            shown = f"{question}\nOptions:\n{listed}"
+            made.append({**doc, "input": shown, "target": f"({LETTERS[gold]})"})
+    return Documents(made, documents.column_names)
+
+
+def lettered(doc: dict) -> tuple[str, list[str], int] | None:
+    """(question, options, index of the right one) where options (A), (B), … end the input; else None."""
+    found = _OPTIONS.match(doc["input"].rstrip())
+    gold = re.fullmatch(r"\(([A-Z])\)", doc["target"].strip())
+    if not found or not gold:
+        return None
+    options = [line[4:] for line in found[2].strip("\n").split("\n")]
+    return found[1], options, LETTERS.index(gold[1])
 
 
 def answer_of(text: str) -> str:

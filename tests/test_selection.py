@@ -1,0 +1,78 @@
+"""Selection: what a command line's names mean; tasks that cannot be had are errors, or named with their reason."""
+
+from __future__ import annotations
+
+import pytest
+from small_files import write_file, write_mirror
+
+from harness import registration
+from harness.__main__ import parser
+from harness.mirror import DataError
+from harness.selection import asked_for, leaf_tasks, left_out_lines
+from harness.suites import ConfigError
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    root = write_mirror(tmp_path / "mirror")
+    (root / "MANIFEST.tsv").unlink()
+    monkeypatch.setenv("ANYORDER_DATA", str(root))
+    monkeypatch.setenv("ANYORDER_CORPUS", str(tmp_path / "none"))
+    for language in ("de", "sw"):
+        (root / f"xnli/dev-{language}.tsv").unlink()
+    write_file(root, "xnli/dev-ru.tsv", ["A premise.\tA hypothesis."])
+    monkeypatch.setattr("harness.data._verified", lambda root, name: True)  # made-up rows are fewer than published
+    return root
+
+
+@pytest.fixture
+def manager():
+    return registration.task_manager(["xp3_xnli"])
+
+
+def test_all_is_every_task_of_ours_and_no_group(manager):
+    assert asked_for("all") == sorted(manager.all_subtasks)
+    assert asked_for(" xp3_rte,,xp3_xnli ,xp3_rte") == ["xp3_rte", "xp3_xnli"]
+
+
+def test_what_cannot_be_had_is_named_with_its_reason(manager, mirror):
+    left_out: dict[str, str] = {}
+    tasks, groups = leaf_tasks(manager, ["xp3_xnli", "mini_nli", "im_piqa", "xp3_rte"], left_out)
+    assert tasks == [*(f"xp3_xnli_{name}" for name in "ar bg el en es fr hi th tr ur vi zh".split()), "xp3_rte"]
+    assert groups == {"xp3_xnli": tasks[:-1]}
+    assert list(left_out) == ["xp3_xnli_de", "xp3_xnli_ru", "xp3_xnli_sw", "mini_nli", "im_piqa"]
+    assert f"there is no {mirror / 'xnli/dev-sw.tsv'}" in left_out["xp3_xnli_sw"]
+    assert "two columns: these are unlabelled test rows" in left_out["xp3_xnli_ru"]
+    assert "no embedded corpus" in left_out["mini_nli"] and "on the hub" in left_out["im_piqa"]
+    said = left_out_lines(left_out, 18).splitlines()
+    assert said[0] == "left out 5 of 18 tasks, which cannot be run here:" and len(said) == 6
+    assert said[3] == f"  xp3_xnli_sw: {left_out['xp3_xnli_sw']}"
+
+
+def test_without_being_asked_nothing_is_left_out(manager, mirror):
+    for task in ("xp3_xnli_sw", "xp3_xnli_ru", "mini_nli", "im_piqa"):
+        with pytest.raises(DataError):
+            leaf_tasks(manager, [task])
+    tasks, _ = leaf_tasks(manager, ["xp3_rte"])
+    assert tasks == ["xp3_rte"]
+
+
+def test_nothing_to_run_is_an_error(manager, mirror):
+    with pytest.raises(
+        DataError, match=r"none of 1 tasks can be run here\. xp3_xnli_sw: XNLI: no validation documents in 'sw'"
+    ):
+        leaf_tasks(manager, ["xp3_xnli_sw"], {})
+    with pytest.raises(ConfigError, match="unknown task 'xp3_xnli_xx'. Did you mean"):
+        leaf_tasks(manager, ["xp3_xnli_xx"], {})
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "2.5", "some", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused(limit, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parser().parse_args(["run", "--model", "ar", "--tasks", "mini_nli", "--limit", limit])
+    assert f"expected a whole number from 1 on, or a share between 0 and 1; got {limit}" in capsys.readouterr().err
+
+
+def test_limits():
+    asked = [parser().parse_args(["run", "--limit", limit]).limit for limit in ("20", "1", "0.25", "1e3")]
+    assert asked == [20, 1, 0.25, 1000]

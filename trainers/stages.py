@@ -1,0 +1,166 @@
+"""The stages of a training: the main one, then the length head's on a frozen network where the recipe has one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.backbones import MaskedBackbone
+from harness.canvas import Layout
+from trainers.assemble import Assembled
+from trainers.batches import BatchPlan, PackedPlan, Steps
+from trainers.encode import Example
+from trainers.module import ObjectiveModule
+from trainers.objectives.length import LengthStage
+from trainers.packing import fill
+from trainers.recipe import Recipe
+from trainers.shards import TokenShards
+from trainers.state import StateFolder, whole_weights
+from trainers.trainer import run_training
+
+
+def _lengths(examples: Sequence[Example]) -> Sequence[int]:
+    if isinstance(examples, TokenShards):
+        return examples.lengths  # type: ignore[return-value]
+    return [len(example) for example in examples]
+
+
+class Stages:
+    """A recipe's stages over its examples; `built` is trained in place."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        built: Assembled,
+        examples: Sequence[Example],
+        states: StateFolder,
+        report_to: str,
+        logs: Path,
+    ):
+        self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
+        self.lengths = _lengths(examples)
+        self.training = recipe.training.settled(self._rows())
+        self.states, self.logs = states, logs
+        self.what = f"train {recipe.name} (seed {recipe.seed})"
+        self.plan = self._plan()
+
+    def _rows(self) -> int:
+        packing, room = self.recipe.training.packing, self.recipe.training.max_length
+        return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
+
+    def _full_lengths(self) -> list[int]:
+        layout = self.recipe.layout
+        special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
+        return [int(length) + special for length in self.lengths]
+
+    def _plan(self) -> BatchPlan:
+        training, seed = self.training, self.recipe.seed
+        assert training.steps is not None
+        if training.packing:
+            return PackedPlan(self._full_lengths(), training.batch_size, training.steps, seed, training.max_length)
+        return BatchPlan(self.lengths, training.batch_size, training.steps, seed, training.bucket_batches)
+
+    def train(self) -> list[dict]:
+        """Main stage, then length stage where the recipe has one; the log rows of both."""
+        two = self.recipe.length is not None and self.recipe.length.steps > 0
+        built, training = self.built, self.training
+        module = ObjectiveModule(built.reads, built.objective, built.trained)
+        steps = Steps(
+            self.examples, self.plan, built.objective, self.recipe.seed,
+            accumulation=training.accumulation, micro_tokens=training.micro_tokens,
+        )  # fmt: skip
+        history = run_training(
+            module, steps, seed=self.recipe.seed, what=self.what, states=self.states.stage("main"), keep_last=two, logs=self.logs / "main",
+            optimiser=optimiser_class(training), report_to=self.report_to, **optimiser_arguments(training),
+        )  # fmt: skip
+        rows = [{"stage": "main", **row} for row in history]
+        return rows + [{"stage": "length", **row} for row in self._train_length()] if two else rows
+
+    def _train_length(self) -> list[dict]:
+        spec, backbone, recipe = self.recipe.length, self.built.backbone, self.recipe
+        assert spec is not None and backbone is not None
+        weights = whole_weights(backbone.model, everywhere=True)
+        if weights is not None:  # the main stage's shards are put together by its own forward only
+            whole = unsharded(backbone.model, weights).to(backbone.device)
+            backbone = MaskedBackbone(whole, backbone.ids, backbone.layout, backbone.max_length, backbone.length_head)
+            self.built = replace(self.built, network=whole, trained=whole, backbone=backbone)
+        objective = LengthStage(backbone)
+        backbone.model.requires_grad_(False)
+        backbone.model.eval()  # frozen means without dropout, too
+        head = backbone.length_head
+        assert head is not None
+        module = ObjectiveModule(backbone, objective, head)
+        plan = BatchPlan(
+            [len(e.prompt) for e in self.examples],
+            spec.batch_size,
+            spec.steps,
+            recipe.seed + 1,
+            recipe.training.bucket_batches,
+        )
+        steps = Steps(self.examples, plan, objective, recipe.seed)
+        options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
+        options.update(neftune_alpha=None)
+        return run_training(
+            module, steps, seed=recipe.seed, what=f"{self.what}, length stage", states=self.states.stage("length"),
+            logs=self.logs / "length", report_to=self.report_to, **options,
+        )  # fmt: skip
+
+    def seen(self) -> dict[str, int]:
+        """Examples, tokens and loss tokens (of targets) that the main stage saw."""
+        times = np.zeros(len(self.examples), dtype=np.int64)
+        for step in self.plan:
+            rows = itertools.chain.from_iterable(step) if self.training.packing else step  # type: ignore[arg-type]
+            np.add.at(times, list(rows), 1)
+        tokens = loss_tokens = 0
+        for index in np.flatnonzero(times).tolist():  # one example in memory at a time
+            example, count = self.examples[index], int(times[index])
+            tokens += count * (len(example) + example.closed)
+            loss_tokens += count * (len(example.target) + example.closed)
+        return {"examples": int(times.sum()), "tokens": tokens, "loss_tokens": loss_tokens}
+
+
+def unsharded(network, weights: dict):
+    """A network like a sharded one, with its whole weights: transformers saves no sharded one."""
+    whole = type(network)(network.config)
+    whole.load_state_dict(weights, assign=True)
+    whole.tie_weights()
+    if network.can_generate():
+        whole.generation_config = network.generation_config
+    return whole
+
+
+def optimiser_arguments(
+    training, rate: float | None = None, steps: int | None = None, batch: int | None = None
+) -> dict:
+    """A recipe's training section as what `run_training` takes."""
+    total = steps or training.steps
+    stable = training.schedule == "warmup_stable_decay"
+    return {
+        "max_steps": total,
+        "lr_scheduler_kwargs": {"num_decay_steps": total // 5} if stable else None,
+        "per_device_train_batch_size": batch or training.batch_size,
+        "learning_rate": rate or training.learning_rate,
+        "lr_scheduler_type": training.schedule,
+        "warmup_steps": min(training.warmup_steps, total // 2),
+        "weight_decay": training.weight_decay,
+        "adam_beta1": training.beta1,
+        "adam_beta2": training.beta2,
+        "adam_epsilon": training.epsilon,
+        "max_grad_norm": training.clip,
+        "bf16": training.dtype == "bfloat16",
+        "neftune_alpha": training.neftune_alpha,
+    }
+
+
+def optimiser_class(training) -> tuple | None:
+    """(class, arguments) of an optimiser that `TrainingArguments` cannot set up as its paper has it, else None."""
+    if training.optimiser == "adamw":
+        return None
+    from transformers.optimization import Adafactor
+
+    settings = {"scale_parameter": True, "relative_step": False, "warmup_init": False, "decay_rate": -0.8}
+    return Adafactor, {"lr": training.learning_rate, "weight_decay": training.weight_decay, **settings}
