@@ -50,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
         "data", help="list what each task needs and where it would come from; check or fetch a mirror"
     )
     listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
-    listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from where they are "
-                         "published, at pinned commits, into the mirror --into")  # fmt: skip
+    listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from public "
+                         "repositories, at pinned commits, into the mirror --into")  # fmt: skip
     listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
@@ -274,10 +274,13 @@ def list_data(arguments: argparse.Namespace) -> int:
     """The `data` command; 1 if a checked mirror has changed files, or a fetched one lacks some."""
     if (arguments.fetch is None) != (arguments.into is None):
         raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
+    if arguments.fetch is not None and arguments.check is not None:
+        raise ValueError("--check and --fetch are two commands: fetch first, then check the mirror.")
     if arguments.fetch is not None:
         from harness.origins import fetch_report
 
-        report, whole = fetch_report([name for name in arguments.fetch.split(",") if name], arguments.into)
+        names = [name.strip() for name in arguments.fetch.split(",") if name.strip()]
+        report, whole = fetch_report(names, arguments.into)
     else:
         from harness.data_report import check_report, sources_table
 

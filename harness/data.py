@@ -74,7 +74,7 @@ def load(
     if templates is not None:
         chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
-        if documents and examples is None and _always_apply(chosen, spec):
+        if documents and examples is None and not runs_code and _always_apply(chosen, spec):
             rows = Prompted(documents, chosen, **settings)
             return {split: Documents(rows, columns=list(rows[0]))}
         documents = with_prompts(documents, chosen, **settings)
@@ -219,7 +219,24 @@ def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[D
         )
     if not documents:
         raise DataError(f"{path}: no usable rows in '{subset}'.")
+    _refuse_dummy_labels(spec, documents, f"{path} ({subset})")
     return documents
+
+
+GOLD_COLUMNS = ("label", "answer", "answer_right_ending")
+ENOUGH_LABELS = 50  # no benchmark has so many questions of one subset that all have the same right option
+
+
+def _refuse_dummy_labels(spec: Benchmark, documents: list[Document], where: str) -> None:
+    """DataError for a test set whose hidden labels were filled with one value: its first option would score 100 %."""
+    for column in GOLD_COLUMNS:
+        options = spec.columns.get(column)
+        values = [document[column] for document in documents] if isinstance(options, tuple) else []
+        if len(values) >= ENOUGH_LABELS and len(set(values)) == 1:
+            raise DataError(
+                f"{where}: '{column}' is {values[0]!r} in all {len(values)} rows: these are unlabelled test rows, which cannot "
+                "be scored; use a split with labels."
+            )
 
 
 def _missing(spec: Benchmark, path: Path, subset: str, split: str) -> str:
@@ -274,4 +291,5 @@ def _from_hub(spec: Benchmark, subset: str, split: str, revisions: Mapping[str, 
     published = spec.rows(subset, split)
     if published is not None and len(documents) != published:
         raise DataError(f"{where}: {len(documents)} rows, expected {published}.")
+    _refuse_dummy_labels(spec, documents, where)
     return documents

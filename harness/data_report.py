@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from harness import mirror
 from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
@@ -15,13 +13,7 @@ from harness.data import in_mirror, mirror_folder
 from harness.mirror import DataError
 from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
-
-
-class _Loader(yaml.SafeLoader):
-    """Task YAMLs as plain data: what their tags (`!function`) name is not imported."""
-
-
-_Loader.add_multi_constructor("!", lambda loader, tag, node: None)
+from harness.task_files import included, read_task
 
 
 @dataclass(frozen=True)
@@ -69,12 +61,10 @@ def document_arguments() -> dict[str, dict[str, str]]:
 
 def _arguments_in(path: Path) -> dict[str, str]:
     """The `dataset_kwargs` of a YAML file or, where it has none, of the files that it includes."""
-    config = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    config = read_task(path)
     if "dataset_kwargs" in config:
         return config["dataset_kwargs"]
-    included = config.get("include", [])
-    names = [included] if isinstance(included, str) else included
-    return next((found for name in names if (found := _arguments_in(path.parent / name))), {})
+    return next((found for file in included(path) if (found := _arguments_in(file))), {})
 
 
 def tasks_without_files() -> list[str]:

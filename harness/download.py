@@ -5,26 +5,23 @@ from __future__ import annotations
 import http.client
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from harness.mirror import DataError
-from harness.records import write_atomically
 
 RAW = "https://raw.githubusercontent.com/"  # + owner/name/commit/path: a file of a public repository at a commit
 MEGABYTES_AT_MOST = 64
 SECONDS = 60  # without an answer
 
 
-def download(url: str, path: Path, what: str, otherwise: str) -> None:
-    """Write the file at `url` to `path`.
+def download(url: str, what: str, otherwise: str) -> bytes:
+    """The file at `url`.
 
     Args:
         what: the file in words, for messages.
         otherwise: what the user can do if it cannot be had.
 
     Raises:
-        DataError: not reachable, not there, cut off, or larger than `MEGABYTES_AT_MOST`; nothing is written.
-        RecordError: the folder cannot be written.
+        DataError: not reachable, not there, cut off, or larger than `MEGABYTES_AT_MOST`.
     """
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
@@ -38,4 +35,4 @@ def download(url: str, path: Path, what: str, otherwise: str) -> None:
         raise DataError(f"{what}: {url} is larger than {MEGABYTES_AT_MOST} MiB; {otherwise}.")
     if expected is not None and len(raw) != int(expected):
         raise DataError(f"{what}: {url} was cut off after {len(raw)} of {expected} bytes; try again, or {otherwise}.")
-    write_atomically(path, raw)
+    return raw

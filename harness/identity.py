@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.promptsource import digest_of_prompts
 from harness.records import digest_of, sha256_file
+from harness.task_files import included
 
 FILES_BY_NAME = 4  # a task over more files than these has one digest over all of them
 
@@ -21,19 +23,14 @@ def task_digest(manager, task: str) -> str:
     path = getattr(entry, "yaml_path", None)
     if path is None:
         return "no file"
-    folders = {file.parent for file in _included(Path(path).resolve())}
+    folders = {file.parent for file in _with_included(Path(path).resolve())}
     files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".yaml", ".py"))
     return digest_of({f"{file.parent.name}/{file.name}": sha256_file(file) for file in files})
 
 
-def _included(path: Path) -> set[Path]:
+def _with_included(path: Path) -> set[Path]:
     """A YAML file and all that it includes, by themselves or by others."""
-    found = {path}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("include:"):
-            for name in line.removeprefix("include:").split("#")[0].strip().strip("[]").split(","):
-                found |= _included((path.parent / name.strip().strip("'\"")).resolve())
-    return found
+    return {path}.union(*map(_with_included, included(path)))
 
 
 def data_identity(
@@ -42,6 +39,8 @@ def data_identity(
     """{file of the mirror: sha256}, or {what: repository@commit/path of the hub}, of a task's documents.
 
     Tasks of lm-eval's own load their documents themselves: {"source": "hub"}.
+
+    `num_fewshot` and `metadata` are the user's; without them, those of the task's YAML count.
 
     Raises:
         DataError: no embedded corpus, no such mirror, or no commit of the hub's copy.
@@ -54,12 +53,19 @@ def data_identity(
     arguments = arguments_of_task(manager.task_index, task)
     if arguments is None:
         return {"source": "hub"}
+    arguments |= metadata or {}
     root = data.mirror_folder()
-    places = list(_places(arguments, num_fewshot))
+    places = list(_places(arguments, arguments["num_fewshot"] if num_fewshot is None else num_fewshot))
     if root is None:
-        revisions = (metadata or {}).get("data_revisions")
-        return _few({"/".join(place): data.source_of(*place, revisions) for place in places})
+        return _few({"/".join(place): data.source_of(*place, arguments.get("data_revisions")) for place in places})
     return _few(dict(_mirror_files(root, places)))
+
+
+def prompts_identity(manager, task: str, metadata: Mapping[str, Any] | None = None) -> str | None:
+    """Digest of the promptsource files that the task's or the user's setting `prompts` names; None without one."""
+    from harness.registration import arguments_of_task
+
+    return digest_of_prompts({**(arguments_of_task(manager.task_index, task) or {}), **(metadata or {})})
 
 
 def _places(arguments: Mapping[str, Any], num_fewshot: int | None) -> Iterator[tuple[str, str, str]]:

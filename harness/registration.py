@@ -212,11 +212,14 @@ def tasks_below(index: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def arguments_of_task(index: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """The arguments (benchmark, subset, split, …) of a task whose documents come from `harness.data.load`, else None."""
+    """What a task hands to `harness.data.load` (benchmark, subset, split, its metadata) and its `num_fewshot`.
+
+    None for a task whose documents come from elsewhere.
+    """
     config = (index[name].cfg or {}) if name in index else {}
     if not str(config.get("custom_dataset", "")).endswith("harness.data.load"):
         return None
-    return dict(config["dataset_kwargs"])
+    return {"num_fewshot": config.get("num_fewshot"), **(config.get("metadata") or {}), **config["dataset_kwargs"]}
 
 
 def _place(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:

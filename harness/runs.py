@@ -18,8 +18,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.identity import data_identity, task_digest
-from harness.promptsource import digest_of_prompts
+from harness.identity import data_identity, prompts_identity, task_digest
 from harness.records import (
     CheckpointRef,
     RecordError,
@@ -81,7 +80,7 @@ class Runner:
                 "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
                 "data": self._data(manager, task),
-                "prompts": digest_of_prompts(self.options.get("metadata")),
+                "prompts": prompts_identity(manager, task, self.options.get("metadata")),
             }
         )
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from small_files import write_mirror
 
-from harness.identity import data_identity, task_digest
+from harness.identity import data_identity, prompts_identity, task_digest
 from harness.mirror import DataError
 from harness.registration import task_manager
 
@@ -18,7 +18,7 @@ def test_the_identity_follows_includes(tmp_path):
     base = tmp_path / "b" / "base.yaml"
     base.write_text("output_type: generate_until\n")
     (tmp_path / "a" / "middle.yaml").write_text("include: ../b/base.yaml  # far away\n")
-    (tmp_path / "a" / "mine.yaml").write_text("include: [middle.yaml]\ntask: mine\n")
+    (tmp_path / "a" / "mine.yaml").write_text("include:\n  - middle.yaml\ntask: mine\n")
     manager = task_manager(["mini_nli"], [tmp_path])
     first = task_digest(manager, "mine")
     assert first == task_digest(manager, "mine")
@@ -62,3 +62,24 @@ def test_on_the_hub_a_commit_is_the_identity(monkeypatch):
     assert data_identity(manager, "xp3_xnli_en", metadata=other) == {"xnli/en/validation": place.format("abc")}
     with pytest.raises(DataError, match="no commit of juletxara/mgsm is pinned"):
         data_identity(manager, "anyorder_mgsm_en")
+
+
+def test_settings_of_the_yaml_count_as_the_user_s(tmp_path, monkeypatch):
+    """A commit, shots or prompts that stand in a task's own YAML belong to what it measured."""
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    templates = tmp_path / "templates.yaml"
+    templates.write_text("a")
+    base = (
+        "custom_dataset: !function harness.data.load\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_text: question\ndoc_to_target: answer\ndataset_kwargs: {benchmark: mgsm, subset: en, split: test}\n"
+    )
+    commit = "metadata: {data_revisions: {juletxara/mgsm: abc}, prompts: 'promptsource:" + str(templates) + "'}\n"
+    (tmp_path / "pinned.yaml").write_text(f"task: pinned_mgsm\n{base}num_fewshot: 2\n{commit}")
+    manager = task_manager(["pinned_mgsm"], [tmp_path])
+    assert data_identity(manager, "pinned_mgsm") == {
+        f"mgsm/en/{split}": f"hub:juletxara/mgsm@abc/en/{split}-00000-of-00001.parquet" for split in ("test", "train")
+    }
+    assert list(data_identity(manager, "pinned_mgsm", 0)) == ["mgsm/en/test"]
+    first = prompts_identity(manager, "pinned_mgsm")
+    templates.write_text("b")
+    assert first is not None and prompts_identity(manager, "pinned_mgsm") != first

@@ -12,7 +12,7 @@ import pytest
 from shared_files import REAL, needs_real
 from small_files import write_mirror
 
-from harness import mirror
+from harness import mirror, origins
 from harness.benchmarks import files_of
 from harness.catalogue import BENCHMARKS
 from harness.data import documents_of
@@ -93,7 +93,8 @@ def test_addresses_are_pinned_and_every_origin_is_of_use():
         "9ee07bd481feebf959a6b59d61ea57bdcf30964d/cot-prompts/snarks.txt"
     )
     assert address("wmt14_de_en/newstest2014.de.txt").endswith("/2014/de-en/newstest2014.de")
-    assert origin_of("xnli/test-en.tsv") is None  # without labels there
+    unlabelled = ("xnli/test-en.tsv", "xcopa/en/test-en.jsonl", "tydiqa_goldp/tydiqa.goldp.en.dev.json")
+    assert not any(origin_of(path) for path in unlabelled)
 
 
 def test_what_is_fetched_is_the_mirror(server, published, tmp_path, monkeypatch):
@@ -141,6 +142,7 @@ def test_what_is_cut_off_or_not_the_published_file_is_not_kept(server, published
     assert "has another sha256 than the published file" in done.failed[names[1]]
     assert "is there already and is not listed" in done.failed[names[2]]
     assert [path.name for path in (root / "z_bench").iterdir()] == ["specialized.samples.csv"]
+    assert not mirror.manifest(root)
     assert (root / names[2]).read_text() == "the user's own"
 
 
@@ -151,6 +153,35 @@ def test_a_manifest_of_other_columns_is_kept(server, published, tmp_path):
     server.offer(published, files_of(BENCHMARKS["z_bench"]))
     fetch(["z_bench"], root, server.base)
     assert mirror.manifest(root)["mine.txt"] == "abc" and len(mirror.manifest(root)) == 4
+
+
+def test_what_is_not_whole_or_of_no_use_is_said(server, published, tmp_path):
+    """A copy of fewer items stays and is named; so does one that no task could read."""
+    server.offer(published, ["mgsm/mgsm_en.tsv"])
+    server.files[address("mgsm/mgsm_de.tsv")] = b"a question without its answer\n"
+    report, _ = fetch_report(["mgsm"], tmp_path, server.base)
+    count = len(mirror.lines_of(published / "mgsm/mgsm_en.tsv"))
+    assert f"not whole: mgsm/mgsm_en.tsv (en) has {count} of the published 250 items" in report
+    assert "of no use: " in report and "mgsm_de.tsv, line 1: expected 2 columns" in report
+
+
+def test_a_killed_fetch_goes_on(server, published, tmp_path, monkeypatch):
+    """Killed between the list and the file, or anywhere else: the next call fetches what is missing."""
+    server.offer(published, files_of(BENCHMARKS["z_bench"]))
+    write = origins.write_atomically
+
+    def killed(path, content):
+        if path.name == "emergent.samples.csv":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(origins, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(["z_bench"], tmp_path, server.base)
+    monkeypatch.setattr(origins, "write_atomically", write)
+    done = fetch(["z_bench"], tmp_path, server.base)
+    assert not done.failed and "z_bench/emergent.samples.csv" in done.new
+    assert set(mirror.manifest(tmp_path)) == set(files_of(BENCHMARKS["z_bench"]))
 
 
 def test_names_and_options_that_cannot_be(tmp_path, monkeypatch):

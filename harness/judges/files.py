@@ -94,7 +94,8 @@ def file_of(name: str, given: Path | None, downloads: Path) -> Path:
     if root and not path.is_file():
         raise DataError(f"{spec.title}: ANYORDER_DATA has no {spec.mirror}; name a file, or unset it to download.")
     if not path.is_file():
-        download(spec.url, path, spec.title, "name a local copy on the command line, or set ANYORDER_DATA to a mirror")
+        otherwise = "name a local copy on the command line, or set ANYORDER_DATA to a mirror"
+        write_atomically(path, download(spec.url, spec.title, otherwise))
     found = digest(path)
     if found != spec.sha256:
         raise DataError(
