@@ -7,13 +7,12 @@ training instructions against the training answers (Shi et al. 2024, arXiv 2405.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from reports.cells import MISSING, NO_ITEMS, Cell, TableError
+from reports.cells import MISSING, NO_ITEMS, Cell, TableError, signed
 from reports.frame import Results
 from reports.tables import Line, Table, TableSpec
 
@@ -51,25 +50,45 @@ def sweep_table(results: Results, name: str, spec: TableSpec) -> Table | None:
     return Table(name, spec, ("Sweep", "Systems"), tuple(rows), columns, cells, (*spec.footnotes, *map(_note, fits)))
 
 
-def read_sweeps(folder: Path) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """(pairs of checkpoints with their BLEU, indexed by the IM checkpoint; fits).
+def read_sweeps(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """(pairs of checkpoints with their BLEU, by the IM checkpoint; fits).
 
     Raises:
         TableError: a file cannot be read or is of another version.
     """
     try:
-        gains, summary, fits = (pd.read_csv(folder / f"{name}.csv") for name in ("gains", "summary", "fits"))
-        bleu = summary[summary["part"] == "train"].set_index("checkpoint")["bleu"]
-        pairs = gains.assign(bleu_it=gains["it"].map(bleu), bleu_im=gains["im"].map(bleu)).set_index("im", drop=False)
-        pairs = pairs.rename(columns={"training_examples": "examples"})
-        listed = {name for names in fits["pairs"] for name in str(names).split()}
-        if absent := sorted(listed - set(pairs.index)):
-            raise KeyError(f"no pair of {absent[0]} in gains.csv")
+        summary = {row["checkpoint"]: row["bleu"] for row in _rows(folder / "summary.csv") if row["part"] == "train"}
+        pairs = {row["im"]: _pair(row, summary) for row in _rows(folder / "gains.csv")}
+        fits = [_fit(row) for row in _rows(folder / "fits.csv")]
+        lacking = [name for fit in fits for name in fit["pairs"] if name not in pairs]
+        if lacking:
+            raise ValueError(f"gains.csv has no {lacking[0]}")
     except (OSError, ValueError, KeyError) as error:
         raise TableError(
             f"{folder} is no readable analysis ({error}); make it again: python -m trainers analysis --suite SUITE."
         ) from error
-    return pairs, [{str(key): value for key, value in row.items()} for row in fits.to_dict("records")]
+    return pairs, fits
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames is None:
+            raise ValueError(f"{path.name} is empty")
+        return list(reader)
+
+
+def _pair(row: Mapping[str, str], bleu: Mapping[str, str]) -> dict[str, Any]:
+    """A row of gains.csv as numbers; BLEU is None where no answers were written."""
+    known = {name: float(row[name]) for name in ("ratio", *LOSSES, "gain", "gain_standard_error")}
+    known |= {f"bleu_{method}": float(bleu[row[method]]) if bleu[row[method]] else None for method in ("it", "im")}  # type: ignore[dict-item]
+    return {**known, "examples": float(row["training_examples"]), "seed": int(row["seed"])}
+
+
+def _fit(row: Mapping[str, str]) -> dict[str, Any]:
+    numbers = {name: float(row[name]) for name in ("slope", "slope_standard_error", "intercept", "r_squared")}
+    texts = {name: row[name] for name in ("sweep", "method", "against")}
+    return {**texts, **numbers, "points": int(row["points"]), "pairs": row["pairs"].split()}
 
 
 def _label(fit: dict[str, Any], fits: list[dict[str, Any]]) -> str:
@@ -78,30 +97,37 @@ def _label(fit: dict[str, Any], fits: list[dict[str, Any]]) -> str:
     return AXES[fit["against"]] + ("" if alone else f" ({fit['method']}, {fit['sweep']})")
 
 
-def _points(results: Results, fit: dict[str, Any], pairs: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, Cell]]]:
+def _points(
+    results: Results, fit: Mapping[str, Any], pairs: Mapping[str, dict]
+) -> Iterator[tuple[str, str, dict[str, Cell]]]:
     """(row key, label, cells) of every pair of systems, by x."""
-    some = pairs.loc[fit["pairs"].split()]
-    systems = some["im"].str.rpartition("-")[0]
-    for system, seeds in sorted(some.groupby(systems), key=lambda one: one[1][fit["against"]].mean()):
-        names = {s.name: s.label for s in results.suite.systems}
-        yield f"{fit['against']}:{system}", names.get(str(system), str(system)), _cells(seeds)
+    seeds: dict[str, list[dict[str, Any]]] = {}
+    for name in fit["pairs"]:
+        seeds.setdefault(name.rpartition("-")[0], []).append(pairs[name])
+    labels = {system.name: system.label for system in results.suite.systems}
+    for system, rows in sorted(seeds.items(), key=lambda one: _mean(one[1], fit["against"])):
+        yield f"{fit['against']}:{system}", labels.get(system, system), _cells(rows)
 
 
-def _cells(seeds: pd.DataFrame) -> dict[str, Cell]:
+def _mean(rows: Sequence[Mapping[str, float]], column: str) -> float:
+    return sum(row[column] for row in rows) / len(rows)
+
+
+def _cells(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
     """The means over seeds; the gain with the error of its test examples, which the seeds share, and every seed's."""
     facts = {"measured": (FOLDER / "gains.csv").as_posix()}
     digits = dict.fromkeys(LOSSES, 3) | dict.fromkeys(BLEU, 1) | {"ratio": 2, "examples": 0}
     units = dict.fromkeys(LOSSES, "nats") | {"ratio": "ratio", "examples": "examples"}
     cells = {}
     for column, places in digits.items():
-        value = float(seeds[column].mean())
-        known = not seeds[column].isna().any()
+        known = all(seed[column] is not None for seed in seeds)
+        value = _mean(seeds, column) if known else 0.0
         cells[column] = Cell(f"{value:.{places}f}", value, units.get(column, ""), facts) if known else Cell(NO_ITEMS)
-    gain, error = float(seeds["gain"].mean()), float(seeds["gain_standard_error"].mean())
-    by_seed = ";".join(f"{seed}={value}" for seed, value in zip(seeds["seed"], seeds["gain"], strict=True))
+    gain, error = _mean(seeds, "gain"), _mean(seeds, "gain_standard_error")
+    by_seed = ";".join(f"{seed['seed']}={seed['gain']}" for seed in seeds)
+    shown = ", ".join(signed(seed["gain"]) for seed in seeds)
     facts = {**facts, "stderr_items": error, "seed_values": by_seed}
-    shown = ", ".join(f"{value:.1f}" for value in seeds["gain"])
-    return cells | {"gain": Cell(f"{gain:.1f} ± {error:.1f} ({shown})", gain, "%", facts)}
+    return cells | {"gain": Cell(f"{signed(gain)} ± {error:.1f} ({shown})", gain, "%", facts)}
 
 
 def slope_interval(fit: dict[str, Any]) -> tuple[float, float]:
@@ -116,11 +142,11 @@ def _slope(fit: dict[str, Any]) -> Cell:
     low, high = slope_interval(fit)
     facts = {"measured": (FOLDER / "fits.csv").as_posix(), "stderr": fit["slope_standard_error"], "low": low, "high": high}  # fmt: skip
     slope = float(fit["slope"])
-    return Cell(f"{slope:.1f} [{low:.1f}, {high:.1f}]", slope, "points per factor of ten", facts)
+    return Cell(f"{signed(slope)} [{signed(low)}, {signed(high)}]", slope, "points per factor of ten", facts)
 
 
 def _note(fit: dict[str, Any]) -> str:
     return (
-        f"{AXES[fit['against']]}: gain = {fit['intercept']:.1f} + {fit['slope']:.1f}·log10(x), least squares over "
-        f"{fit['points']} pairs, R² {fit['r_squared']:.2f}."
-    ).replace("+ -", "− ")
+        f"{AXES[fit['against']]}: gain = {signed(fit['intercept'], '')} {'−' if fit['slope'] < 0 else '+'} "
+        f"{abs(fit['slope']):.1f}·log10(x), least squares over {fit['points']} pairs, R² {fit['r_squared']:.2f}."
+    )

@@ -62,7 +62,7 @@ def test_means_errors_seeds_and_slope_by_hand(made):
     got = table(made)
     assert [row.labels[1] for row in got.rows] == ["small", "Decoder IM", "large", "change per factor of ten"]
     gain = got.cells["ratio:decoder_im", "gain"]
-    assert gain.value == 2.0 and gain.text == "2.0 ± 0.6 (1.0, 3.0)" and gain.facts["seed_values"] == "0=1.0;1=3.0"
+    assert gain.value == 2.0 and gain.text == "+2.0 ± 0.6 (+1.0, +3.0)" and gain.facts["seed_values"] == "0=1.0;1=3.0"
     assert gain.facts["stderr_items"] == pytest.approx(0.55)
     assert [got.cells["ratio:decoder_im", c].text for c in ("ratio", "examples", "train_im", "test_im", "bleu_it", "bleu_im")] == [
         "10.00", "2000", "0.600", "1.960", "50.0", "40.5",
@@ -91,7 +91,7 @@ def test_the_figure_shows_the_tables_numbers(made):
     sure = stats.t.ppf(0.975, 4) * math.sqrt((2 * (1 / 36 + 4 / 36 + 1 / 36) + 12) / 4)
     assert reach == pytest.approx([sure * math.sqrt(1 / 6 + 1 / 4), sure * math.sqrt(1 / 6)])
     figure = sweep_figure(got, made[0])
-    assert figure is not None and "-2.5 [" in figure.axes[0].get_title(loc="left")
+    assert figure is not None and "−2.5 [" in figure.axes[0].get_title(loc="left")
 
 
 def test_what_was_not_analysed_is_a_dash_and_what_cannot_be_read_a_sentence(made):

@@ -13,7 +13,7 @@ from transformers.integrations import integration_utils
 from harness.records import read_checkpoint
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import Example
-from trainers.recipe import load_recipe
+from trainers.recipe import LoraSpec, load_recipe
 from trainers.stages import Stages
 
 
@@ -162,3 +162,29 @@ def test_what_was_seen_is_counted_example_by_example(checkpoints):
             "loss_tokens": sum(len(e.target) + 1 for e in seen),
         }
         assert len(seen) > len(examples)
+
+
+def test_a_tracker_that_is_not_wholly_installed_is_a_sentence(checkpoints, tmp_path, monkeypatch):
+    from trainers.trainer import TrainingError
+
+    class Broken(TrainerCallback):
+        def __init__(self):
+            raise ModuleNotFoundError("No module named 'half_of_it'")
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "trackio", Broken)
+    root = checkpoints["mt0"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/mt0.yaml"), steps=2)
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "one"}
+    with pytest.raises(TrainingError, match="--report-to .*trackio.*: No module named 'half_of_it'"):
+        train_checkpoint(recipe, **where, report_to="trackio")
+
+
+def test_adapters_that_are_folded_in_are_not_counted(checkpoints, tmp_path):
+    root = checkpoints["decoder_it"].parent
+    recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=2)
+    lora = recipe.training.model_copy(update={"lora": LoraSpec(rank=4)})
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer"), "out": tmp_path / "lora"}
+    record = train_checkpoint(recipe.model_copy(update={"training": lora}), **where)
+    plain = read_checkpoint(checkpoints["decoder_it"])
+    assert record.parameters == plain.parameters
+    assert record.parameters_without_embeddings == plain.parameters_without_embeddings

@@ -51,7 +51,10 @@ def parser() -> argparse.ArgumentParser:
         "--state-minutes", type=float, default=10.0,
         help="how often the state is written beside --out, from which a killed run goes on (default 10; 0: every step)",
     )  # fmt: skip
-    train.add_argument("--report-to", default="none", help="tensorboard, wandb, trackio, … as the Trainer's own switch")
+    train.add_argument(
+        "--report-to", default="none",
+        help="tensorboard (its events: OUT.logs), wandb, trackio, … as the Trainer's own switch; the package must be installed",
+    )  # fmt: skip
     train.add_argument(
         "--launch", choices=("ddp", "fsdp2", "deepspeed2", "deepspeed3"), help="start --processes of it with accelerate"
     )
@@ -120,7 +123,7 @@ def _train(arguments: argparse.Namespace) -> None:
     _quiet_libraries()
     import torch
 
-    from trainers.checkpoint import train_checkpoint
+    from trainers.checkpoint import processes, train_checkpoint
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
@@ -132,6 +135,8 @@ def _train(arguments: argparse.Namespace) -> None:
         state_seconds=60 * arguments.state_minutes,
         report_to=arguments.report_to,
     )
+    if not processes().is_main_process:
+        return
     print(
         f"{arguments.out}: {record.label}, seed {record.seed}, {record.parameters_without_embeddings:,} parameters without embeddings, "
         f"{record.tokens:,} tokens, final loss {record.final_loss:.3f}, {record.seconds:.0f} s"

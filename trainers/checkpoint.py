@@ -35,9 +35,7 @@ from trainers.recipe import Recipe
 from trainers.shards import tokenise
 from trainers.stages import Stages, unsharded
 from trainers.state import StateFolder, whole_weights
-from trainers.trainer import (
-    TrainingError,
-)
+from trainers.trainer import TrainingError
 
 
 def train_checkpoint(
@@ -194,7 +192,8 @@ def _write(
         shutil.rmtree(partial, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
         raise RecordError(
-            f"cannot write the checkpoint to {out}: {reason}. Free space or choose another folder."
+            f"cannot write the checkpoint to {out}: {reason}. Free space and give the same command again: it goes on from the "
+            "last state, if one was written."
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
             f"--launch {how} needs DeepSpeed, which is not installed: pip install -c constraints.txt -e '.[deepspeed]', or "
             "take --launch fsdp2."
         )
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # of torch's launcher: what failed is said once, below
+    logging.disable(logging.ERROR)  # of this process, which only starts others: what failed is said once, below
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

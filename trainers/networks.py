@@ -220,8 +220,11 @@ def sinusoids(positions: int, width: int, base: float) -> torch.Tensor:
 
 
 def count_parameters(network) -> tuple[int, int]:
-    """(all parameters, those outside token and position embeddings and a tied output projection)."""
-    seen = {id(p): p for p in network.parameters()}
+    """(all parameters, those outside token and position embeddings and a tied output projection).
+
+    Without low-rank adapters, which are folded into the weights before these are written.
+    """
+    seen = {id(p): p for name, p in network.named_parameters() if "lora_" not in name}
     total = sum(p.numel() for p in seen.values())
     embeddings = {id(network.get_input_embeddings().weight)}
     output = network.get_output_embeddings()

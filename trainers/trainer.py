@@ -41,7 +41,7 @@ MEASURED_STEPS = 10  # after so many steps it is known how many fit between two 
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is not a number."""
+    """Training cannot go on: the loss is not a number, or what it needs is not installed."""
 
 
 class ObjectiveTrainer(Trainer):
@@ -194,7 +194,7 @@ def run_training(
     call's state is taken up where there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite, or a tracker is not wholly installed.
         RecordError: a state could not be written.
     """
     newest = states.newest() if states else None
@@ -207,14 +207,20 @@ def run_training(
         options = {"report_to": "none", "logging_steps": max(1, options["max_steps"] // 50), **options}
         arguments = TrainingArguments(
             output_dir=scratch, seed=seed, save_strategy="no", disable_tqdm=True, remove_unused_columns=False,
-            run_name=what, log_level="error", use_cpu=not torch.cuda.is_available(), **options,
+            run_name=what, log_level="error", use_cpu=not torch.cuda.is_available(), ddp_find_unused_parameters=False,
+            **options,
         )  # fmt: skip
         arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs need a launcher: DataParallel would miss the network
         callbacks: list[TrainerCallback] = [_Bar(what), *([_Save(states, keep_last)] if states else [])]
-        with _tensorboard_in(logs):
-            trainer = ObjectiveTrainer(
-                module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
-            )
+        try:
+            with _tensorboard_in(logs):
+                trainer = ObjectiveTrainer(
+                    module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
+                )
+        except ImportError as error:
+            raise TrainingError(
+                f"--report-to {', '.join(arguments.report_to)}: {error}. Install what is missing, or report to none."
+            ) from error
         trainer.remove_callback(PrinterCallback)
         with neftune(module.trained, neftune_alpha):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
