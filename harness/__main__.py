@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
+    speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
     speed.add_argument("--questions", type=int, default=2000, help="questions in all (default 2000)")
     speed.add_argument("--repeats", type=int, default=3, help="runs, of which the median is kept (default 3)")
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
@@ -254,7 +255,11 @@ def _speed_of_model(arguments: argparse.Namespace) -> None:
     from harness.selection import asked_for
 
     given = simple_parse_args_string(arguments.model_args) or {}
-    print(measure_model(arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results))  # fmt: skip
+    text = measure_model(
+        arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results,
+        arguments.batch_size,
+    )  # fmt: skip
+    print(text)
 
 
 def _weights(root: Path) -> dict[str, str | None]:

@@ -74,7 +74,7 @@ def load(
     if templates is not None:
         chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
-        if examples is None and _always_apply(chosen, spec):
+        if documents and examples is None and _always_apply(chosen, spec):
             rows = Prompted(documents, chosen, **settings)
             return {split: Documents(rows, columns=list(rows[0]))}
         documents = with_prompts(documents, chosen, **settings)

@@ -66,7 +66,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
     left_out: dict[str, str] | None = {} if arguments.skip_missing else None
     tasks, groups = leaf_tasks(manager, names, left_out)
-    if left_out:
+    if left_out and os.environ.get("RANK", "0") == "0":  # of torchrun; no model is loaded that could say its rank
         print(left_out_lines(left_out, len(tasks) + len(left_out)), flush=True)
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(

@@ -68,14 +68,22 @@ def measure_overhead(suite: Suite, results: Path) -> str:
     return _written(root / "speed" / "overhead", plan, rows, runs)
 
 
-def measure_model(adapter: str, arguments: dict, tasks: list[str], questions: int, repeats: int, results: Path) -> str:
+def measure_model(
+    adapter: str,
+    arguments: dict,
+    tasks: list[str],
+    questions: int,
+    repeats: int,
+    results: Path,
+    batch_size: str = "auto",
+) -> str:
     """Measure a checkpoint of any size; writes results/speed/overhead-<adapter>-<digest>.{csv,json}, returns the CSV.
 
     Raises:
         ConfigError: one of the tasks is no multiple-choice task.
     """
     plan = OverheadPlan(systems=(adapter,), tasks=tuple(tasks), questions=questions, repeats=repeats)
-    model = load_model(adapter, arguments)
+    model = load_model(adapter, arguments, batch_size=batch_size)
     name = Path(model.pretrained).name
     runs = _repeated(model, adapter, plan)
     stem = results / "speed" / f"overhead-{adapter}-{digest_of([arguments, plan.model_dump()], 8)}"

@@ -10,6 +10,7 @@ import pytest
 import synthetic_results as synthetic
 from small_files import write_corpus
 
+from harness import __main__ as command
 from harness.overhead import COLUMNS, measure_overhead
 from harness.speed import Clock
 from harness.suites import ConfigError, OverheadPlan, Suite
@@ -87,3 +88,20 @@ def test_a_clock_counts_calls_inside_calls_once_and_takes_itself_off():
             network.fail()
         assert clock.seconds == 3.0
     assert network.outer() == 2 and clock.seconds == 3.0
+
+
+def test_any_checkpoint_is_measured_without_a_suite(results, tmp_path, monkeypatch, capsys):
+    out, checkpoint = tmp_path / "out", results / "toy/checkpoints/diffusionllm-0"
+    line = ["harness", "speed", "--model", "diffusion_xlmr", "--model_args", f"pretrained={checkpoint}", "--tasks",
+            "mini_story", "--questions", "3", "--repeats", "1", "--results", str(out)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", line)
+    assert command.main() == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.strip().splitlines())
+    facts = {"suite": "", "system": "diffusionllm-0", "adapter": "diffusion_xlmr", "tasks": "mini_story"}
+    assert facts.items() <= row.items() and (row["questions"], row["requests"]) == ("3", "6")
+    (written,) = (out / "speed").glob("overhead-diffusion_xlmr-*.json")
+    assert len(json.loads(written.read_text())["runs"]["diffusionllm-0"]) == 1
+    for wrong in (line[:2], [*line, "--suite", "mini"], [*line, "--only", "scoring"]):
+        monkeypatch.setattr("sys.argv", wrong)
+        assert command.main() == 2
+        assert "speed needs --suite, or --model and --tasks" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from trainers.families import split, variants
 from trainers.recipe import Recipe, load_recipe
 
 FAMILIES = sorted(Path("trainers/recipes/systems").glob("*.yaml"))
-ALL = [path for file in FAMILIES for path in variants(file)]
+ALL = {path: load_recipe(path) for file in FAMILIES for path in variants(file)}
 SMALL = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
 STILL = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # processes draw dropout of their own
 TOY = {
@@ -84,11 +84,11 @@ def kind(recipe: Recipe) -> str:
     return json.dumps([recipe.backbone.family, recipe.backbone.decoder, training, rest, length], default=str)
 
 
-KINDS = {kind(recipe): path for path in reversed(ALL) for recipe in [load_recipe(path)]}
+KINDS = {kind(recipe): path for path, recipe in reversed(ALL.items())}
 
 
 def test_every_system_has_its_recipes():
-    recipes = {load_recipe(path).name: path for path in ALL}
+    recipes = {recipe.name: path for path, recipe in ALL.items()}
     assert len(recipes) == len(ALL)
     wanted = [
         f"bloomz_{size}_{data}" for size in ("560m", "1b1", "1b7", "3b", "7b1") for data in ("xp3", "xp3mt", "p3")
@@ -103,6 +103,13 @@ def test_every_system_has_its_recipes():
     assert not set(wanted) - set(recipes)
     assert load_recipe(recipes["diffusionllm_xxl_flan2022"]).training.steps == 4000
     assert load_recipe(recipes["im_llama2_7b_lima_it_adam_paper"]).training.epochs == 10
+
+
+def test_tokens_weigh_the_same_where_the_loss_is_per_token():
+    """Batches of one length would weigh the tokens of short examples more; blocks are all of one length."""
+    for path, recipe in ALL.items():
+        if recipe.objective.settings.get("normalise") == "token" and not recipe.training.blocks:
+            assert recipe.training.packing or recipe.training.bucket_batches == 1, path
 
 
 CASES = [(path, False) for path in KINDS.values()]

@@ -50,8 +50,8 @@ def test_every_model_name_leads_to_a_class(name):
 def test_the_cheap_list_is_the_list_that_lm_eval_finds(manager):
     assert list(registration.tasks_known_here()) == manager.all_tasks
     prefixes = Counter(name.split("_")[0] for name in manager.all_subtasks)
-    held_out, english, contrast, translation = 15 + 12 + 11 + 6, 2 + 3 + 1, 16, 4
-    assert prefixes["mini"] == 12 and prefixes["xp3"] == held_out + english + contrast + translation
+    held_out, english, contrast, generation = 15 + 12 + 11 + 6, 2 + 3 + 1, 16, 4 + 1
+    assert prefixes["mini"] == 12 and prefixes["xp3"] == held_out + english + contrast + generation
     assert {"xp3_heldout", "xp3_xnli_l1", "xp3_heldout_english", "xp3_contrast"} <= set(manager.all_groups)
     assert all(name.startswith(registration.PREFIXES) for name in manager.all_tasks)
 

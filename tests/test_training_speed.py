@@ -74,7 +74,7 @@ def test_measurements_are_sealed_beside_the_others(tmp_path, monkeypatch):
     for command in (["speed", "--out", str(folder)], ["mixture-speed", "--out", str(folder / "mixture.json")]):
         run(parser().parse_args(command))
     sealed = read_measurements(folder)
-    assert set(sealed) == {path.name for path in folder.iterdir()} - {"speed.json"}
+    assert set(sealed) == {path.name for path in folder.iterdir()} - {"speed.json", "speed.json.lock"}
     assert set(sealed) == FILES and not sealed["mixture.json"].checkpoints
     assert (folder / "equal_loss_curves.csv").read_text().splitlines()[1:3] == [
         "plain,0,8,1.000,1.000,3.000000", "plain,1,8,1.000,1.000,3.000000",

@@ -140,7 +140,9 @@ class TrainingSpec(Frozen):
     `micro_tokens` padded tokens; neither changes the gradient. Give `steps`, or `epochs` over the mixture.
     `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0. `packing`: rows of up
     to `max_length` tokens (prompts, answers and special tokens together) hold several examples, each of which sees itself alone;
-    else batches are bucketed by length in windows of `bucket_batches`.
+    else batches are random, and `micro_tokens` cuts each into pieces of like length with the gradient of the whole, or, with
+    `bucket_batches` > 1, of one length each, from windows of so many: quickest without `micro_tokens`, but where the loss
+    is per token, the tokens of short examples then weigh more than those of long ones (README: a worse held-out loss).
     `dtype: bfloat16` computes in bfloat16 and keeps weights and moments in float32. Adafactor is T5's: updates scaled
     by the parameters' size, no first moment. `too_long` says what becomes of examples over `max_length` tokens.
     `blocks`: continual pretraining on all texts end to end, in blocks of `max_length`.
@@ -163,7 +165,7 @@ class TrainingSpec(Frozen):
     clip: float = Field(default=1.0, ge=0)
     dtype: Literal["float32", "bfloat16"] = "float32"
     neftune_alpha: float | None = Field(default=None, gt=0)
-    bucket_batches: int = Field(default=50, ge=1)
+    bucket_batches: int = Field(default=1, ge=1)
     max_length: int = Field(default=160, ge=8)
     too_long: Literal["drop", "cut_end", "cut_prompt"] = "drop"
     blocks: bool = False

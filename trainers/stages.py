@@ -101,7 +101,7 @@ class Stages:
             recipe.seed + 1,
             recipe.training.bucket_batches,
         )
-        steps = Steps(self.examples, plan, objective, recipe.seed)
+        steps = Steps(self.examples, plan, objective, recipe.seed, micro_tokens=recipe.training.micro_tokens)
         options = optimiser_arguments(self.training, rate=spec.learning_rate, steps=spec.steps, batch=spec.batch_size)
         options.update(neftune_alpha=None)
         return run_training(
