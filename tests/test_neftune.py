@@ -26,7 +26,7 @@ def test_noise_has_the_papers_size_wherever_tokens_are_read(family):
     seen: dict[str, torch.Tensor] = {}
 
     def read(module, _arguments, states_BTD):
-        seen[names[id(module)]] = states_BTD - module.weight[tokens_BT]
+        seen[names[id(module)]] = (states_BTD - module.weight[tokens_BT]).detach()
 
     def noise(training: bool) -> dict[str, torch.Tensor]:
         seen.clear()
