@@ -56,6 +56,28 @@ def test_uniform_causal_loss_is_log_vocabulary(tokenizer, family, shape, setting
     assert loss_of(objective, network, objective.collate(EXAMPLES)) == pytest.approx(math.log(len(tokenizer)), rel=1e-5)
 
 
+def test_the_reference_of_kl_follows_the_network_to_its_device(tokenizer):
+    """The reference is copied before anything is moved, and no wrapper knows of it."""
+    network = build_network(BackboneSpec(family="llama", shape=LLAMA), "causal", tokenizer, 0).eval()
+    objective: Any = objective_of("causal", tokenizer, kl_weight=1.0)
+    objective.remember(network)
+    expected, moves = loss_of(objective, network, objective.collate(EXAMPLES)), []
+
+    class Elsewhere(type(network)):
+        @property
+        def device(self):
+            return moves[-1] if moves else torch.device("meta")
+
+        def to(self, device):
+            moves.append(device)
+            return super().to(device)
+
+    objective._reference.__class__ = Elsewhere
+    for _ in range(2):
+        assert loss_of(objective, network, objective.collate(EXAMPLES)) == expected
+    assert moves == [torch.device("cpu")]
+
+
 def test_uniform_seq2seq_loss_is_log_vocabulary(tokenizer):
     network = zeroed(build_network(BackboneSpec(family="mt5", shape=MT5), "seq2seq", tokenizer, 0))
     objective: Any = objective_of("seq2seq", tokenizer)

@@ -5,16 +5,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from harness.records import read_checkpoint
+from harness.suites import ConfigError
+from tests.test_objectives import LLAMA
+from trainers.assemble import assemble
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import Example
-from trainers.recipe import LoraSpec, load_recipe
-from trainers.stages import Stages
+from trainers.networks import build_network, load_tokenizer
+from trainers.recipe import BackboneSpec, LoraSpec, ObjectiveSpec, load_recipe
+from trainers.stages import Stages, unsharded
+from trainers.state import StateFolder
 
 
 def weights(folder: Path) -> str:
@@ -188,3 +195,39 @@ def test_adapters_that_are_folded_in_are_not_counted(checkpoints, tmp_path):
     plain = read_checkpoint(checkpoints["decoder_it"])
     assert record.parameters == plain.parameters
     assert record.parameters_without_embeddings == plain.parameters_without_embeddings
+
+
+def test_a_length_stage_that_begins_alone_has_its_network_on_the_device(checkpoints, tmp_path, monkeypatch):
+    """As after a kill in the length stage: nothing has moved the network, for the main stage was over."""
+    tokenizer = load_tokenizer(str(checkpoints["diffusionllm"].parent / "tokenizer"))
+    recipe = load_recipe(Path("trainers/recipes/mini/diffusionllm.yaml"), steps=2)
+    examples, devices = [Example((9, 10, 11), (12, 13), (1, 1, 1))] * 80, []
+
+    def noted(module, _steps, **_options):
+        devices.append(next(module._network[0].model.parameters()).device.type)
+        return []
+
+    monkeypatch.setattr("trainers.stages.run_training", noted)
+    monkeypatch.setattr("trainers.stages.processes", lambda: SimpleNamespace(device=torch.device("meta")))
+    Stages(recipe, assemble(recipe, tokenizer), examples, StateFolder(tmp_path, "x"), "none", tmp_path).train()
+    assert devices == ["cpu", "meta"]  # the main stage's Trainer, faked here, moves what it trains by itself
+
+
+def test_a_decoder_made_a_masked_lm_is_one_after_unsharding(tokenizer):
+    spec = BackboneSpec(family="llama", shape=LLAMA, initializer_std=0.3, decoder=True)
+    network = build_network(spec, "masked", tokenizer, 0).eval()
+    whole = unsharded(network, network.state_dict()).eval()
+    # flash attention, which gets no mask, goes by the modules alone
+    assert [m.is_causal for m in whole.modules() if hasattr(m, "is_causal")] == [False]
+    tokens_1T = torch.arange(20, 30).unsqueeze(0)
+    assert torch.equal(whole.base_model(tokens_1T)[0], network.base_model(tokens_1T)[0])
+
+
+@pytest.mark.parametrize("objective", [("masked", {"length_weight": 0.0}), ("diffusion", {})])
+def test_a_length_head_that_nothing_trains_is_refused(checkpoints, objective):
+    tokenizer = load_tokenizer(str(checkpoints["instruct_xmlr"].parent / "tokenizer"))
+    recipe = load_recipe(Path("trainers/recipes/mini/instruct_xmlr.yaml"))
+    name, settings = objective
+    idle = recipe.model_copy(update={"objective": ObjectiveSpec(name=name, settings=settings)})
+    with pytest.raises(ConfigError, match="nothing would train the head.*length.steps"):
+        assemble(idle, tokenizer)

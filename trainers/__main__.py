@@ -125,7 +125,8 @@ def _train(arguments: argparse.Namespace) -> None:
     _quiet_libraries()
     import torch
 
-    from trainers.checkpoint import processes, train_checkpoint
+    from trainers.assemble import processes
+    from trainers.checkpoint import train_checkpoint
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from harness.backbones import MaskedBackbone, check_layout, special_ids, usable_length
@@ -106,7 +107,13 @@ def _masked(recipe: Recipe, network, tokenizer) -> Assembled:
             f"{backbone.max_length} positions."
         )
     objective = make_objective(recipe.objective.name, dict(recipe.objective.settings), ids=ids, layout=layout)
-    if head is not None and not (recipe.length and recipe.length.steps):
+    staged = bool(recipe.length and recipe.length.steps)
+    if head is not None and not staged and not getattr(objective, "length_weight", 0.0):
+        raise ConfigError(
+            f"length: nothing would train the head, which objective {recipe.objective.name} gives no weight: set length.steps, "
+            "or (objective masked) length_weight, or remove length."
+        )
+    if head is not None and not staged:
         network.length_head = head  # trained with the network, written to a file of its own
     return Assembled(network, network, objective, backbone)
 
@@ -147,3 +154,8 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
     return f"CPU, {torch.get_num_threads()} thread(s)"
+
+
+def processes() -> PartialState:
+    """The processes that train together; without `cpu`, accelerate sees only itself where there is no GPU."""
+    return PartialState(cpu=not torch.cuda.is_available())

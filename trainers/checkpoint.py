@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import yaml
-from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -26,7 +25,7 @@ from harness.records import (
     seal,
     sha256_file,
 )
-from trainers.assemble import assemble, device_name, head_settings
+from trainers.assemble import assemble, device_name, head_settings, processes
 from trainers.encode import Example, blocks
 from trainers.encoded import file_examples
 from trainers.mixture import build, digests, sha_of_mixture, training_files
@@ -92,11 +91,6 @@ def train_checkpoint(
         states.clear()
     state.wait_for_everyone()
     return read_checkpoint(out)
-
-
-def processes() -> PartialState:
-    """The processes that train together; without `cpu`, accelerate sees only itself where there is no GPU."""
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def states_of(out: Path, recipe_id: str, seconds: float) -> StateFolder:

@@ -137,7 +137,8 @@ class TrainingSpec(Frozen):
     """Optimisation; `batch_size` counts examples (packed: rows) per optimiser step, over all processes.
 
     A step's batch is worked on in `accumulation` equal parts per process, or in as few as keep each within
-    `micro_tokens` padded tokens; neither changes the gradient. Give `steps`, or `epochs` over the mixture.
+    `micro_tokens` padded tokens; neither changes the gradient, but through dropout and NEFTune, whose draws and (NEFTune) size
+    depend on the pieces. Give `steps`, or `epochs` over the mixture.
     `warmup_stable_decay` holds the rate until the last fifth of the steps, then lowers it to 0. `packing`: rows of up
     to `max_length` tokens (prompts, answers and special tokens together) hold several examples, each of which sees itself alone;
     else batches are random, and `micro_tokens` cuts each into pieces of like length with the gradient of the whole, or, with

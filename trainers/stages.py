@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.backbones import MaskedBackbone
+from harness.backbones import SHIFT, MaskedBackbone, make_any_order
 from harness.canvas import Layout
-from trainers.assemble import Assembled
+from trainers.assemble import Assembled, processes
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example
 from trainers.module import ObjectiveModule
@@ -88,6 +88,7 @@ class Stages:
             whole = unsharded(backbone.model, weights).to(backbone.device)
             backbone = MaskedBackbone(whole, backbone.ids, backbone.layout, backbone.max_length, backbone.length_head)
             self.built = replace(self.built, network=whole, trained=whole, backbone=backbone)
+        backbone.model.to(processes().device)  # where the main stage was finished earlier, nothing has moved it yet
         objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
         backbone.model.eval()  # frozen means without dropout, too
@@ -128,6 +129,8 @@ def unsharded(network, weights: dict):
     whole = type(network)(network.config)
     whole.load_state_dict(weights, assign=True)
     whole.tie_weights()
+    if getattr(network.config, SHIFT, False):
+        make_any_order(whole)  # its modules were built causal, which flash attention goes by
     if network.can_generate():
         whole.generation_config = network.generation_config
     return whole

@@ -98,6 +98,8 @@ class Causal:
         """Divergence from the reference at each loss position [M], nats."""
         reference = self._reference
         assert reference is not None
+        if reference.device != logits_MV.device:  # once: nothing that moves the network knows of it
+            reference.to(logits_MV.device)
         with torch.no_grad():
             states_MD = states_at(reference, batch, before_BT)
             reference_MV = reference.get_output_embeddings()(states_MD).float().log_softmax(-1)
