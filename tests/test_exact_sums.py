@@ -182,7 +182,7 @@ def test_a_packed_example_does_not_see_its_neighbours(tokenizer):
 
 
 def test_bfloat16_packs_blooms_long_rows_as_exactly_as_loose_ones(tokenizer):
-    # biases that ran on would reach 414 at the row's end, where neighbours in bfloat16 are 2 apart
+    # biases that ran on would reach 435 at the row's end, where neighbours in bfloat16 are 2 apart
     shape = {**DECODERS["bloom"], "hidden_size": 64, "n_layer": 1, "n_head": 16}
     spec = BackboneSpec(family="bloom", shape=shape, initializer_std=0.3)
     network, objective = build_network(spec, "causal", tokenizer, 0).eval(), objective_of("causal", tokenizer)
