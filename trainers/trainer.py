@@ -219,7 +219,7 @@ def run_training(
                 )
         except ImportError as error:
             raise TrainingError(
-                f"--report-to {', '.join(arguments.report_to)}: {error}. Install what is missing, or report to none."
+                f"--report-to {options['report_to']}: {error}. Install what is missing, or report to none."
             ) from error
         trainer.remove_callback(PrinterCallback)
         with neftune(module.trained, neftune_alpha):
