@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from harness.command_line import Parser
+
 EXAMPLES = """examples:
   python -m harness run --model nar_xlmr --tasks mini_heldout
   python -m harness run --model nar_xlmr --model_args pretrained=FacebookAI/xlm-roberta-base,length=fixed --tasks xp3_heldout --limit 20
@@ -30,7 +32,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m harness",
         description=__doc__,
         epilog=EXAMPLES,
