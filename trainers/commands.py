@@ -221,8 +221,9 @@ def _losses(arguments: argparse.Namespace) -> None:
 
     loaded = load(arguments.checkpoint)
     records = read_records([arguments.records], arguments.limit)
-    template = loaded.record.template if loaded.record else "plain"
-    encoded = encode(records, loaded.tokenizer, template, 1_000_000)
+    record = loaded.record
+    template, around = (record.template, record.prompt_special_tokens) if record else ("plain", "none")
+    encoded = encode(records, loaded.tokenizer, template, 1_000_000, special_tokens=around)
     found = losses(
         loaded.network, encoded.examples, pad=loaded.tokenizer.pad_token_id, eos=loaded.tokenizer.eos_token_id
     )

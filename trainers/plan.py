@@ -163,7 +163,8 @@ def _sample(recipe: Recipe, corpus: Path | None, tokenizer) -> Sequence[Example]
         if "no such file" in str(error):
             return None
         raise
-    return encode(records, tokenizer, recipe.template, recipe.training.max_length, recipe.training.too_long).examples
+    options = (recipe.training.max_length, recipe.training.too_long, recipe.prompt_special_tokens)
+    return encode(records, tokenizer, recipe.template, *options).examples
 
 
 def probe(recipe: Recipe, tokenizer, examples: Sequence[Example], seconds: float) -> tuple[float, int]:
