@@ -74,7 +74,9 @@ def check_network(recipe: Recipe, config: Any) -> None:
 def _autoregressive(recipe: Recipe, network, tokenizer) -> Assembled:
     context = {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
     if None in context.values():
-        raise ConfigError("the tokenizer lacks a pad or eos token, which training needs.")
+        raise ConfigError(
+            "the tokenizer lacks a pad or eos token, which training needs: name them, backbone.special_tokens: {eos: …, pad: …}."
+        )
     objective = make_objective(recipe.objective.name, dict(recipe.objective.settings), **context)
     return Assembled(network, network, objective, None)
 

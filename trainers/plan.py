@@ -21,7 +21,7 @@ from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
 from trainers.encode import Example, encode
 from trainers.mixture import read_records, training_files
-from trainers.networks import count_parameters, load_tokenizer, network_config, network_of, with_mask_token
+from trainers.networks import count_parameters, network_config, network_of, tokenizer_of
 from trainers.objectives import divided
 from trainers.recipe import Recipe
 from trainers.sources import stream
@@ -105,8 +105,7 @@ def plan(
 def _tokenizer(recipe: Recipe, path: str | None):
     if path is None and (recipe.backbone.pretrained is None or not Path(recipe.backbone.pretrained).is_dir()):
         return None
-    tokenizer = load_tokenizer(path or str(recipe.backbone.pretrained))
-    return with_mask_token(tokenizer) if recipe.backbone.decoder else tokenizer
+    return tokenizer_of(recipe.backbone, path)
 
 
 def meta_network(recipe: Recipe, tokenizer=None):
