@@ -37,6 +37,8 @@ from trainers.stages import Stages, unsharded
 from trainers.state import StateFolder, whole_weights
 from trainers.trainer import TrainingError
 
+WHOLE = 2**31 - 1  # tokens: no text is longer
+
 
 def train_checkpoint(
     recipe: Recipe,
@@ -126,11 +128,13 @@ def _tokenizer_digest(tokenizer, path: str | None) -> dict[str, str]:
 def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: Path) -> Sequence[Example]:
     """The encoded examples of a recipe: in memory, or (sources) in memory-mapped shards."""
     training = recipe.training
+    if training.blocks:  # texts are joined whole, and only then cut
+        recipe = recipe.model_copy(update={"training": training.model_copy(update={"max_length": WHOLE})})
     if recipe.mixture.source == "sources":
         with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
             found: Sequence[Example] = tokenise(
-                mixture, tokenizer, digest, recipe.template, training, recipe.prompt_special_tokens
+                mixture, tokenizer, digest, recipe.template, recipe.training, recipe.prompt_special_tokens
             )
     else:
         found = file_examples(recipe, corpus, tokenizer)
