@@ -37,8 +37,6 @@ from trainers.stages import Stages, unsharded
 from trainers.state import StateFolder, whole_weights
 from trainers.trainer import TrainingError
 
-WHOLE = 2**31 - 1  # tokens: no text is longer
-
 
 def train_checkpoint(
     recipe: Recipe,
@@ -84,8 +82,10 @@ def train_checkpoint(
         corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=device_name(), finished=now(),
     )  # fmt: skip
     state = processes()
-    run.built.finish()
+    run.built.release_head()
     weights = whole_weights(run.built.network)
+    if weights is None:
+        run.built.merge()
     head = run.built.head and (whole_weights(run.built.head) or run.built.head.state_dict())
     if state.is_main_process:
         _write(out, recipe, run.built.network, weights, head, tokenizer, history, record, started)
@@ -128,8 +128,8 @@ def _tokenizer_digest(tokenizer, path: str | None) -> dict[str, str]:
 def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: Path) -> Sequence[Example]:
     """The encoded examples of a recipe: in memory, or (sources) in memory-mapped shards."""
     training = recipe.training
-    if training.blocks:  # texts are joined whole, and only then cut
-        recipe = recipe.model_copy(update={"training": training.model_copy(update={"max_length": WHOLE})})
+    read = training.model_copy(update={"max_length": training.text_room})
+    recipe = recipe.model_copy(update={"training": read})
     if recipe.mixture.source == "sources":
         with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
@@ -187,7 +187,7 @@ def _write(
         if head is not None:
             save_file({name: tensor.contiguous() for name, tensor in head.items()}, partial / LENGTH_HEAD_FILE)
         dtype = torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16
-        whole = network if weights is None else unsharded(network, weights)
+        whole = network if weights is None else unsharded(network, weights, recipe.training.lora)
         whole.to(dtype=dtype).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         (partial / RECIPE_FILE).write_text(

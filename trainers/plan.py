@@ -199,7 +199,7 @@ def _examples(recipe: Recipe, corpus: Path | None, tokenizer) -> tuple[list[Exam
         if "no such file" in str(error):
             return [], None
         raise
-    options = (training.max_length, training.too_long, recipe.prompt_special_tokens)
+    options = (training.text_room, training.too_long, recipe.prompt_special_tokens)
     made = encode(taken.records, tokenizer, recipe.template, *options).examples
     return blocks(made, training.max_length, tokenizer.eos_token_id) if training.blocks else made, taken
 

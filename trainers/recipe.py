@@ -188,6 +188,11 @@ class TrainingSpec(Frozen):
             raise ValueError("accumulation and micro_tokens both cut the batch: give one of them")
         return self
 
+    @property
+    def text_room(self) -> int:
+        """Most tokens of an example that is neither cut nor dropped: any number where texts are joined into blocks."""
+        return 2**31 - 1 if self.blocks else self.max_length
+
     def settled(self, rows: int) -> TrainingSpec:
         """The same with `steps` and `warmup_steps` as numbers, for a mixture of `rows` examples (or packed rows)."""
         steps = self.steps or max(1, round((self.epochs or 0) * rows / self.batch_size))
