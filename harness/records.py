@@ -47,6 +47,7 @@ class CheckpointRecord(Frozen):
     """The seal of a checkpoint folder; its existence means that training finished.
 
     Counts are in tokens of the checkpoint's own tokenizer; losses in nats per loss token; `seconds` is wall time.
+    `backbone_commit`: of the hub repository that the weights were loaded from.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -61,6 +62,7 @@ class CheckpointRecord(Frozen):
     length_head: dict[str, str | int] | None = None
     template: str = "plain"
     prompt_special_tokens: Literal["none", "tokenizer"] = "none"
+    backbone_commit: str | None = None
     parameters: int
     parameters_without_embeddings: int
     steps: int

@@ -26,7 +26,7 @@ from trainers.module import ObjectiveModule
 from trainers.networks import build_network
 from trainers.objectives import cut, divided
 from trainers.packing import fill, states_at
-from trainers.recipe import BackboneSpec, LayoutSpec, load_recipe
+from trainers.recipe import BackboneSpec, LayoutSpec, LoraSpec, Recipe, load_recipe
 from trainers.state import TENSORS, put_back, put_weights_back, tensors_of, whole_weights
 
 SIZES = [(3, 2), (1, 4), (6, 1), (2, 2), (5, 7), (1, 1), (4, 3), (2, 5)]
@@ -409,7 +409,16 @@ def test_fsdp2_trains_the_weights_of_one_process(checkpoints, tmp_path):
 
     names = ["decoder_neftune", "decoder_it", "mt0", "instruct_xmlr", "diffusionllm"]
     noisy = ["mt0+neftune", "instruct_xmlr+neftune"]  # their embeddings are sharded with the rest
+    adapted = ["decoder_it+lora", "diffusionllm+lora"]  # the second with a length stage behind it
     root, found = checkpoints["mt0"].parent, tmp_path / "sharded.json"
+    where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
+
+    def recipe_of(name: str) -> Recipe:
+        plain, _, more = name.partition("+")
+        recipe = load_recipe(Path(f"trainers/recipes/mini/{plain}.yaml"), steps=3)
+        lora = {"lora": LoraSpec(rank=4), "warmup_steps": 0}
+        changes = {"neftune": {"neftune_alpha": 5.0}, "lora": lora}.get(more, {})
+        return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)})
 
     def train(rank: int) -> None:
         join_processes(rank, 2, port)
@@ -427,14 +436,8 @@ def test_fsdp2_trains_the_weights_of_one_process(checkpoints, tmp_path):
             return step(self, model, *arguments, **settings)
 
         PartialState.__init__, ObjectiveTrainer.training_step = believe, seen  # type: ignore[method-assign]
-        for name in names + noisy:
-            recipe = load_recipe(Path(f"trainers/recipes/mini/{name.partition('+')[0]}.yaml"), steps=3)
-            if name in noisy:
-                recipe = recipe.model_copy(
-                    update={"training": recipe.training.model_copy(update={"neftune_alpha": 5.0})}
-                )
-            where = {"corpus": root / "corpus", "tokenizer_path": str(root / "tokenizer")}
-            train_checkpoint(recipe, **where, out=tmp_path / name, state_seconds=0)
+        for name in names + noisy + adapted:
+            train_checkpoint(recipe_of(name), **where, out=tmp_path / name, state_seconds=0)
         if rank == 0:
             found.write_text(json.dumps(sharded))
 
@@ -444,11 +447,18 @@ def test_fsdp2_trains_the_weights_of_one_process(checkpoints, tmp_path):
     assert {"", "trained.model.layers.0", "trained.model.layers.1", "trained.lm_head"} <= set(units["decoder_it"])
     assert {"", "trained.encoder.block.0", "trained.decoder.block.1"} <= set(units["mt0"])
     assert {"", "trained.roberta.encoder.layer.1"} <= set(units["instruct_xmlr"])
-    for name in names + noisy:
-        one, two = checkpoints[name.partition("+")[0]], tmp_path / name
+    for name in adapted:
+        train_checkpoint(recipe_of(name), **where, out=tmp_path / "one" / name)
+    for name in names + noisy + adapted:
+        plain = checkpoints[name.partition("+")[0]]
+        one, two = tmp_path / "one" / name if name in adapted else plain, tmp_path / name
         curves = [
             [float(row.split(",")[2]) for row in (f / "training.csv").read_text().split()[1:]] for f in (one, two)
         ]
         assert curves[0] == pytest.approx(curves[1], rel=0.1 if "neftune" in name else 1e-4), name
+        if name in adapted:
+            merged, alone, base = (load_file(f / "model.safetensors") for f in (two, one, plain))
+            assert merged.keys() == base.keys()
+            assert all(torch.allclose(merged[key], alone[key], rtol=0, atol=1e-4) for key in alone), name
         keys = [{key: value.shape for key, value in load_file(f / "model.safetensors").items()} for f in (one, two)]
         assert keys[0] == keys[1]

@@ -9,8 +9,10 @@ from harness.records import read_checkpoint
 from harness.suites import ConfigError
 from tests.conftest import WORDS
 from tests.forked import Forked, free_port, join_processes
-from trainers.checkpoint import train_checkpoint
+from trainers.checkpoint import train_checkpoint, training_examples
+from trainers.encode import Example, blocks, encode
 from trainers.families import split, variants
+from trainers.mixture import build
 from trainers.recipe import Recipe, load_recipe
 
 FAMILIES = sorted(Path("trainers/recipes/systems").glob("*.yaml"))
@@ -101,6 +103,10 @@ def test_every_system_has_its_recipes():
     wanted += [f"multilingual_{b}" for b in ("llama_7b", "bloomz_7b1_mt", "galactica_6b7", "flan_t5_xxl")]
     wanted += ["any_order_modernbert_base", "any_order_mmbert_base", "any_order_decoder_600m"]
     assert not set(wanted) - set(recipes)
+    sizes = {n: load_recipe(recipes[f"im_llama2_7b_tulu_size_{n}k_im_adam_paper"]) for n in (1, 5, 10, 20, 35)}
+    for thousands, recipe in sizes.items():
+        (source,) = recipe.mixture.sources
+        assert (source.nearest_ratio, source.limit) == (10, 1000 * thousands)
     assert load_recipe(recipes["diffusionllm_xxl_flan2022"]).training.steps == 4000
     assert load_recipe(recipes["im_llama2_7b_lima_it_adam_paper"]).training.epochs == 10
 
@@ -191,3 +197,21 @@ def test_unknown_choices_and_settings_name_the_nearest():
         load_recipe(Path(f"{bloomz}@3B"))
     with pytest.raises(ConfigError, match="both choices of 'size'"):
         load_recipe(Path(f"{bloomz}@3b,7b1"))
+
+
+def test_continual_pretraining_joins_whole_texts(tokenizer, tmp_path):
+    texts = [("say " + "red blue " * 40, "cat dog " * 30), ("say sun", "moon")]
+    rows = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in texts]
+    (tmp_path / "messages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = toy(load_recipe(Path("trainers/recipes/systems/instruction_modelling.yaml@dolly_3k,continual")), tmp_path)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"max_length": 8})})
+    build(recipe.mixture, tmp_path / "mixture")
+    made = training_examples(recipe, None, tokenizer, tmp_path / "mixture")
+    ends = [token for e in made for token in e.target].count(tokenizer.eos_token_id)
+    whole = sum(
+        len(e) + 1
+        for e in encode([{"inputs": q, "targets": a} for q, a in texts], tokenizer, recipe.template, 10_000).examples
+    )
+    assert whole > 100 and len(made) == whole // 8 and all(len(e.target) == 8 for e in made) and ends in (1, 2)
+    cut = [Example((5,), (6, 7), (0,), closed=False), Example((8,), (9,), (0,))]
+    assert [e.target for e in blocks(cut, 3, eos=2)] == [(5, 6, 7), (8, 9, 2)]

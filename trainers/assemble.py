@@ -39,12 +39,15 @@ class Assembled:
         """The length head of a masked LM."""
         return self.backbone.length_head if self.backbone else None
 
-    def finish(self) -> None:
-        """After training: adapters are folded into the weights, the length head leaves the network."""
-        if self.adapted is not None:
-            self.adapted.merge_and_unload()
+    def release_head(self) -> None:
+        """After training: the length head leaves the network."""
         if hasattr(self.network, "length_head"):
             del self.network.length_head
+
+    def merge(self) -> None:
+        """After training: adapters are folded into the weights, which must be whole (those of a shard: `unsharded`)."""
+        if self.adapted is not None:
+            self.adapted.merge_and_unload()
 
 
 def assemble(recipe: Recipe, tokenizer, network=None) -> Assembled:
@@ -88,7 +91,9 @@ def _check_flash(recipe: Recipe) -> None:
 def _autoregressive(recipe: Recipe, network, tokenizer) -> Assembled:
     context = {"pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
     if None in context.values():
-        raise ConfigError("the tokenizer lacks a pad or eos token, which training needs.")
+        raise ConfigError(
+            "the tokenizer lacks a pad or eos token, which training needs: name them, backbone.special_tokens: {eos: …, pad: …}."
+        )
     objective = make_objective(recipe.objective.name, dict(recipe.objective.settings), **context)
     return Assembled(network, network, objective, None)
 
@@ -133,20 +138,25 @@ def head_settings(recipe: Recipe) -> dict[str, str | int] | None:
 
 
 def _adapted(built: Assembled, spec: LoraSpec) -> Assembled:
+    adapted = add_adapters(built.network, spec)
+    if built.head is not None:
+        built.head.requires_grad_(True)
+    return Assembled(built.network, built.trained, built.objective, built.backbone, adapted)
+
+
+def add_adapters(network, spec: LoraSpec) -> Any:
     """Low-rank adapters in place of the linear layers named by `spec`; everything else is frozen, but a length head."""
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
     config = LoraConfig(
-        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(spec.modules) or "all-linear"
-    )
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(spec.modules) or "all-linear",
+        exclude_modules=r"(.*\.)?length_head(\..*)?" if hasattr(network, "length_head") else None,
+    )  # fmt: skip
     try:
-        adapted = LoraModel(built.network, config, "default")
+        return LoraModel(network, config, "default")
     except ValueError as error:
         raise ConfigError(f"training.lora.modules {list(spec.modules)}: {str(error).splitlines()[0]}") from error
-    if built.head is not None:
-        built.head.requires_grad_(True)
-    return Assembled(built.network, built.trained, built.objective, built.backbone, adapted)
 
 
 def device_name() -> str:

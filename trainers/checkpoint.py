@@ -29,7 +29,7 @@ from trainers.assemble import assemble, device_name, head_settings, processes
 from trainers.encode import Example, blocks
 from trainers.encoded import file_examples
 from trainers.mixture import build, digests, sha_of_mixture, training_files
-from trainers.networks import count_parameters, load_tokenizer, with_mask_token
+from trainers.networks import count_parameters, hub_commit, tokenizer_of
 from trainers.recipe import Recipe
 from trainers.shards import tokenise
 from trainers.stages import Stages, unsharded
@@ -54,9 +54,8 @@ def train_checkpoint(
     Raises:
         ConfigError, ValueError, TrainingError, RecordError: one sentence each.
     """
-    data = _data_digests(recipe, corpus, out)
-    if tokenizer_path and (Path(tokenizer_path) / "tokenizer.json").is_file():
-        data["tokenizer.json"] = sha256_file(Path(tokenizer_path) / "tokenizer.json")
+    tokenizer = tokenizer_of(recipe.backbone, tokenizer_path)
+    data = _data_digests(recipe, corpus, out) | _tokenizer_digest(tokenizer, tokenizer_path)
     recipe_id = recipe.recipe_id(data)
     finished = _finished(out, recipe_id)
     if finished is not None:
@@ -65,9 +64,6 @@ def train_checkpoint(
         return finished
     _check_target(out)
     started = time.monotonic()
-    tokenizer = load_tokenizer(tokenizer_path or recipe.backbone.pretrained or "", recipe.backbone.revision)
-    if recipe.backbone.decoder:
-        tokenizer = with_mask_token(tokenizer)
     examples = training_examples(recipe, corpus, tokenizer, mixture_folder(recipe, out))
     states = states_of(out, recipe_id, state_seconds)
     run = Stages(recipe, assemble(recipe, tokenizer), examples, states, report_to, out.with_name(out.name + ".logs"))
@@ -79,13 +75,16 @@ def train_checkpoint(
         seed=recipe.seed, canvas=recipe.layout.name if recipe.layout else recipe.family,
         layout=recipe.layout.model_dump() if recipe.layout else None,
         length_head=head_settings(recipe), template=recipe.template,
+        backbone_commit=hub_commit(recipe.backbone),
         prompt_special_tokens=recipe.prompt_special_tokens, parameters=total, parameters_without_embeddings=core,
         steps=run.training.steps, **run.seen(), final_loss=_final_loss(history),
         corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=device_name(), finished=now(),
     )  # fmt: skip
     state = processes()
-    run.built.finish()
+    run.built.release_head()
     weights = whole_weights(run.built.network)
+    if weights is None:
+        run.built.merge()
     head = run.built.head and (whole_weights(run.built.head) or run.built.head.state_dict())
     if state.is_main_process:
         _write(out, recipe, run.built.network, weights, head, tokenizer, history, record, started)
@@ -113,14 +112,23 @@ def _data_digests(recipe: Recipe, corpus: Path | None, out: Path) -> dict[str, s
     return {"mixture.json": sha_of_mixture(folder)}
 
 
+def _tokenizer_digest(tokenizer, path: str | None) -> dict[str, str]:
+    """sha256 of the tokenizer's file where a folder holds one, else (a hub's, a folder's of another format) digest of what it does."""
+    if path and (file := Path(path) / "tokenizer.json").is_file():
+        return {"tokenizer.json": sha256_file(file)}
+    return {"tokenizer": digest_of(tokenizer.backend_tokenizer.to_str(), 64)}
+
+
 def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: Path) -> Sequence[Example]:
     """The encoded examples of a recipe: in memory, or (sources) in memory-mapped shards."""
     training = recipe.training
+    read = training.model_copy(update={"max_length": training.text_room})
+    recipe = recipe.model_copy(update={"training": read})
     if recipe.mixture.source == "sources":
         with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
             found: Sequence[Example] = tokenise(
-                mixture, tokenizer, digest, recipe.template, training, recipe.prompt_special_tokens
+                mixture, tokenizer, digest, recipe.template, recipe.training, recipe.prompt_special_tokens
             )
     else:
         found = file_examples(recipe, corpus, tokenizer)
@@ -173,7 +181,7 @@ def _write(
         if head is not None:
             save_file({name: tensor.contiguous() for name, tensor in head.items()}, partial / LENGTH_HEAD_FILE)
         dtype = torch.float32 if recipe.training.dtype == "float32" else torch.bfloat16
-        whole = network if weights is None else unsharded(network, weights)
+        whole = network if weights is None else unsharded(network, weights, recipe.training.lora)
         whole.to(dtype=dtype).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         (partial / RECIPE_FILE).write_text(

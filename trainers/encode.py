@@ -112,8 +112,11 @@ def _fitted(example: Example, room: int, too_long: str) -> Example | None:
 
 
 def blocks(examples: Sequence[Example], size: int, eos: int) -> list[Example]:
-    """Continual pretraining: all texts end to end, cut into blocks of `size` tokens, the rest dropped; loss on all."""
-    stream = [token for e in examples for token in (*e.prompt, *e.target, eos)]
+    """Continual pretraining: all texts end to end, cut into blocks of `size` tokens, the rest dropped; loss on all.
+
+    An end-of-sequence token stands where a text ends, not where it was cut.
+    """
+    stream = [token for e in examples for token in (*e.prompt, *e.target, *((eos,) if e.closed else ()))]
     return [
         Example((), tuple(stream[at : at + size]), (), closed=False) for at in range(0, len(stream) - size + 1, size)
     ]

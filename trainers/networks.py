@@ -109,6 +109,21 @@ def load_tokenizer(path: str, revision: str = "main"):
     return tokenizer
 
 
+def tokenizer_of(spec: BackboneSpec, path: str | None = None):
+    """The tokenizer of a recipe's backbone (or, instead, of a folder or hub id), with the special tokens it asks for.
+
+    Raises:
+        ConfigError: there is none, or it has no such token.
+    """
+    tokenizer = load_tokenizer(path or spec.pretrained or "", spec.revision)
+    known = tokenizer.get_vocab()
+    for name, token in spec.special_tokens.items():
+        if token not in known:
+            raise ConfigError(f"backbone.special_tokens.{name}: the tokenizer has no token '{token}'.")
+        setattr(tokenizer, f"{name}_token", token)
+    return with_mask_token(tokenizer) if spec.decoder else tokenizer
+
+
 def with_mask_token(tokenizer):
     """The tokenizer with a mask token, added where it has none (a decoder's that becomes a masked LM)."""
     if tokenizer.mask_token is None:
@@ -159,6 +174,16 @@ def _pretrained(spec: BackboneSpec, kind: str):
         if (found := getattr(network.config, key, value)) != value and key != "vocab_size":
             raise ConfigError(f"backbone: '{spec.pretrained}' has {key} {found}, and the recipe says {value}.")
     return network
+
+
+def hub_commit(spec: BackboneSpec) -> str | None:
+    """The commit that `revision` was when the weights were loaded from the hub; None for a folder's, or from scratch."""
+    if spec.pretrained is None or Path(spec.pretrained).exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(spec.pretrained, "config.json", revision=spec.revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def network_config(spec: BackboneSpec, kind: str, **special):

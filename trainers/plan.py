@@ -20,7 +20,7 @@ from harness.suites import ConfigError
 from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
 from trainers.encode import Example, blocks, encode
-from trainers.networks import count_parameters, load_tokenizer, network_config, network_of, with_mask_token
+from trainers.networks import count_parameters, network_config, network_of, tokenizer_of
 from trainers.objectives import divided
 from trainers.packing import fill
 from trainers.recipe import Recipe
@@ -146,8 +146,7 @@ def own_plan(recipe: Recipe, examples: Sequence[Example], batch_size: int) -> Ba
 def _tokenizer(recipe: Recipe, path: str | None):
     if path is None and (recipe.backbone.pretrained is None or not Path(recipe.backbone.pretrained).is_dir()):
         return None
-    tokenizer = load_tokenizer(path or str(recipe.backbone.pretrained))
-    return with_mask_token(tokenizer) if recipe.backbone.decoder else tokenizer
+    return tokenizer_of(recipe.backbone, path)
 
 
 def meta_network(recipe: Recipe, tokenizer=None):
@@ -200,7 +199,7 @@ def _examples(recipe: Recipe, corpus: Path | None, tokenizer) -> tuple[list[Exam
         if "no such file" in str(error):
             return [], None
         raise
-    options = (training.max_length, training.too_long, recipe.prompt_special_tokens)
+    options = (training.text_room, training.too_long, recipe.prompt_special_tokens)
     made = encode(taken.records, tokenizer, recipe.template, *options).examples
     return blocks(made, training.max_length, tokenizer.eos_token_id) if training.blocks else made, taken
 

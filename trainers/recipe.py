@@ -26,6 +26,8 @@ class BackboneSpec(Frozen):
     Beside `pretrained`, family and shape say what the network must look like (and `trainers plan` needs no download).
     `decoder: true` makes a masked LM of a decoder: full attention, and position i predicts token i + 1, as Dream does it.
 
+    `special_tokens` names those of the tokenizer's own tokens that it does not say are bos, eos or pad (Galactica's).
+
     `initializer_std` replaces the family's own, `embedding_std` that of the token embeddings (mT5 draws them with 1,
     which with tied and unscaled logits starts a small network at a loss of 15 nats). `position_init: sinusoidal` starts learned position embeddings as
     sinusoids of wavelengths 2π … 2π·`position_base` with the tokens' standard deviation times `position_scale`: a
@@ -38,6 +40,7 @@ class BackboneSpec(Frozen):
     pretrained: str | None = None
     revision: str = "main"
     decoder: bool = False
+    special_tokens: dict[Literal["bos", "eos", "pad"], str] = Field(default={}, exclude_if=lambda value: not value)
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     initializer_std: float | None = Field(default=None, gt=0)
     embedding_std: float | None = Field(default=None, gt=0)
@@ -185,6 +188,11 @@ class TrainingSpec(Frozen):
         if self.accumulation > 1 and self.micro_tokens is not None:
             raise ValueError("accumulation and micro_tokens both cut the batch: give one of them")
         return self
+
+    @property
+    def text_room(self) -> int:
+        """Most tokens of an example that is neither cut nor dropped: any number where texts are joined into blocks."""
+        return 2**31 - 1 if self.blocks else self.max_length
 
     def settled(self, rows: int) -> TrainingSpec:
         """The same with `steps` and `warmup_steps` as numbers, for a mixture of `rows` examples (or packed rows)."""

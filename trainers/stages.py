@@ -13,13 +13,13 @@ import numpy as np
 from harness.backbones import SHIFT, MaskedBackbone, make_any_order
 from harness.canvas import Layout
 from harness.suites import ConfigError
-from trainers.assemble import Assembled, processes
+from trainers.assemble import Assembled, add_adapters, processes
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example
 from trainers.module import ObjectiveModule
 from trainers.objectives.length import LengthStage
 from trainers.packing import fill
-from trainers.recipe import Recipe
+from trainers.recipe import LoraSpec, Recipe
 from trainers.shards import TokenShards
 from trainers.state import StateFolder, whole_weights
 from trainers.trainer import run_training
@@ -87,9 +87,9 @@ class Stages:
         assert spec is not None and backbone is not None
         weights = whole_weights(backbone.model, everywhere=True)
         if weights is not None:  # the main stage's shards are put together by its own forward only
-            whole = unsharded(backbone.model, weights).to(backbone.device)
+            whole = unsharded(backbone.model, weights, self.recipe.training.lora).to(backbone.device)
             backbone = MaskedBackbone(whole, backbone.ids, backbone.layout, backbone.max_length, backbone.length_head)
-            self.built = replace(self.built, network=whole, trained=whole, backbone=backbone)
+            self.built = replace(self.built, network=whole, trained=whole, backbone=backbone, adapted=None)
         backbone.model.to(processes().device)  # where the main stage was finished earlier, nothing has moved it yet
         objective = LengthStage(backbone)
         backbone.model.requires_grad_(False)
@@ -126,11 +126,17 @@ class Stages:
         return {"examples": int(times.sum()), "tokens": tokens, "loss_tokens": loss_tokens}
 
 
-def unsharded(network, weights: dict):
-    """A network like a sharded one, with its whole weights: transformers saves no sharded one."""
+def unsharded(network, weights: dict, lora: LoraSpec | None = None):
+    """A network like a sharded one, with its whole weights: transformers saves no sharded one.
+
+    Adapters are folded in here, once they are whole: of a shard's empty pieces the sum would be the base model.
+    """
     whole = type(network)(network.config)
+    adapted = add_adapters(whole, lora) if lora else None
     whole.load_state_dict(weights, assign=True)
     whole.tie_weights()
+    if adapted is not None:
+        adapted.merge_and_unload()
     if getattr(network.config, SHIFT, False):
         make_any_order(whole)  # its modules were built causal, which flash attention goes by
     if network.can_generate():
