@@ -10,7 +10,10 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from harness.command_line import Parser
 
 EXAMPLES = """examples:
   python -m harness run --model nar_xlmr --tasks mini_heldout
@@ -30,7 +33,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m harness",
         description=__doc__,
         epilog=EXAMPLES,
@@ -63,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
     speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
-    speed.add_argument("--questions", type=int, default=2000, help="questions in all (default 2000)")
-    speed.add_argument("--repeats", type=int, default=3, help="runs, of which the median is kept (default 3)")
+    speed.add_argument("--questions", type=_from(1), default=2000, help="questions in all (default 2000)")
+    speed.add_argument("--repeats", type=_from(1), default=3, help="runs, of which the median is kept (default 3)")
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -91,7 +94,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out (and name, with the reason) tasks whose files are not here",
     )
-    run.add_argument("--num_fewshot", type=int, help="examples before each question")
+    run.add_argument("--num_fewshot", type=_from(0), help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
     run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
@@ -119,6 +122,17 @@ def _json_object(text: str) -> dict:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"""expected a JSON object such as '{{"convention": "plain"}}'; got {text}""")
     return value
+
+
+def _from(least: int) -> Callable[[str], int]:
+    """A whole number that is not below `least`."""
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on; got {text}")
+        return int(text)
+
+    return number
 
 
 def _limit(text: str) -> float:

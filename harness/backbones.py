@@ -292,7 +292,9 @@ def explained(pretrained: str) -> Iterator[None]:
         yield
     except BackboneError:
         raise
-    except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as error:  # TypeError: unknown arguments
+    except (OSError, ValueError, TypeError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, TypeError) and "unexpected keyword argument" not in str(error):
+            raise  # a bug; unknown arguments are the user's
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"cannot load '{pretrained}': {first}") from error
 

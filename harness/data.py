@@ -76,7 +76,8 @@ def load(
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
         if documents and examples is None and not runs_code and _always_apply(chosen, spec):
             rows = Prompted(documents, chosen, **settings)
-            return {split: Documents(rows, columns=list(rows[0]))}
+            first, *_ = rows[: len(chosen)]  # every template once: an unknown column is said before a network is loaded
+            return {split: Documents(rows, columns=list(first))}
         documents = with_prompts(documents, chosen, **settings)
         if examples is not None:
             shots = documents_of(benchmark, subset, examples, data_revisions)
@@ -188,13 +189,14 @@ def mirror_folder() -> Path | None:
 
 
 def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
-    """Whether the mirror has the subset's files and, where one file holds all subsets, lines of that subset."""
+    """Whether the mirror has the subset's files (BBH: its chain-of-thought prompt too) and, where one file holds all
+    subsets, lines of that subset."""
     if subset == ALL:
         return any(in_mirror(spec, root, name, split) for name in spec.subsets)
     if "+" in subset:
         return all(in_mirror(spec, root, name, split) for name in subset.split("+"))
     path = root / spec.mirror_file(subset, split)
-    if not path.is_file():
+    if not all(file.is_file() for file in (path, *(root / name for name in spec.beside(subset, split)))):
         return False
     return spec.file_rows is None or any(line.startswith(f"{subset}\t") for line in mirror.lines_of(path))
 
@@ -202,9 +204,11 @@ def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
 def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[Document]:
     name = spec.mirror_file(subset, split)
     path = root / name
+    needed = (name, *spec.beside(subset, split))
     if not in_mirror(spec, root, subset, split):
-        raise DataError(_missing(spec, path, subset, split))
-    listed = [_verified(root, file) for file in (name, *spec.beside(subset, split))]
+        absent = next((root / file for file in needed if not (root / file).is_file()), path)
+        raise DataError(_missing(spec, absent, subset, split))
+    listed = [_verified(root, file) for file in needed]
     lines = mirror.lines_of(path)
     documents = [
         checked(document, spec, f"{path} ({subset}), item {number}")

@@ -11,7 +11,7 @@ from typing import Any
 from harness.records import digest_of, now, write_atomically
 from harness.registration import MODELS, register_models, task_manager
 from harness.runs import Runner, check_writable, summary
-from harness.selection import asked_for, leaf_tasks, left_out_lines
+from harness.selection import asked_for, leaf_tasks, left_out_lines, none_left
 from harness.suites import ConfigError, Suite, unknown
 
 DONE_FILE = "done.json"
@@ -65,23 +65,40 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     check_writable(out)
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
     left_out: dict[str, str] | None = {} if arguments.skip_missing else None
-    tasks, groups = leaf_tasks(manager, names, left_out)
-    if left_out and os.environ.get("RANK", "0") == "0":  # of torchrun; no model is loaded that could say its rank
-        print(left_out_lines(left_out, len(tasks) + len(left_out)), flush=True)
+    tasks, groups = leaf_tasks(manager, names, left_out, arguments.num_fewshot)
+    total = len(tasks) + len(left_out or ())
+    if os.environ.get("RANK", "0") == "0":  # of torchrun; no model is loaded that could say its rank
+        _write_left_out(out, left_out)
+        if left_out:
+            print(left_out_lines(left_out, total), flush=True)
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
         apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=arguments.metadata,
     )  # fmt: skip
-    records = runner.run(manager, tasks)
+    refused: dict[str, str] | None = None if left_out is None else {}
+    records = runner.run(manager, tasks, refused)
+    if model.rank == 0:
+        _write_left_out(out, None if left_out is None else left_out | (refused or {}))
+    if refused and len(refused) == len(tasks):
+        raise none_left({**(left_out or {}), **refused})
     if model.rank == 0:
         print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
         if other := [record for record in records if arguments.num_fewshot not in (None, record.n_shot)]:
             shown = ", ".join(f"{record.task} ({record.n_shot})" for record in other)
             print(f"--num_fewshot {arguments.num_fewshot} was not followed by tasks that fix their examples: {shown}")
+        if refused:
+            print(left_out_lines(refused, total, "this model cannot take"))
         if left_out is not None:
-            write_atomically(out / LEFT_OUT_FILE, json.dumps(left_out, indent=1, ensure_ascii=False) + "\n")
-            print(f"{len(tasks)} tasks were run, {len(left_out)} left out (why: {out / LEFT_OUT_FILE})")
+            print(f"{len(records)} tasks were run, {total - len(records)} left out (why: {out / LEFT_OUT_FILE})")
+
+
+def _write_left_out(out: Path, left_out: dict[str, str] | None) -> None:
+    """What a run with --skip_missing left out, and why; a run without it leaves no such file of an earlier one."""
+    if left_out is None:
+        (out / LEFT_OUT_FILE).unlink(missing_ok=True)
+    else:
+        write_atomically(out / LEFT_OUT_FILE, json.dumps(left_out, indent=1, ensure_ascii=False) + "\n")
 
 
 def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, device: str | None = None) -> None:

@@ -86,3 +86,12 @@ class NoExamples(ContextSampler):
     ) -> Sequence[dict[str, Any]]:
         """DataError: lm-eval asks only where `--num_fewshot` is above zero."""
         raise DataError(f"--num_fewshot {n}: this task has no examples beside its prompts; leave --num_fewshot out.")
+
+
+def check_examples(task: Any, num_fewshot: int | None) -> None:
+    """DataError if a task of ours has not the examples that its first question would be shown, `num_fewshot` of them or
+    as many as its YAML says; as in lm-eval, a task whose YAML says 0 stays without."""
+    own = task.config.num_fewshot
+    shots = own if num_fewshot is None or own == 0 else num_fewshot
+    if shots and isinstance(getattr(task, "sampler", None), (SameSubset, Published, NoExamples)):
+        task.sampler.sample(shots, next(iter(task.eval_docs)))

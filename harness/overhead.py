@@ -29,7 +29,7 @@ import torch
 
 from harness.evaluate import load_model, load_of_suite, use_embedded_corpus
 from harness.progress import bar
-from harness.records import digest_of, write_atomically
+from harness.records import digest_of, seal_measurements, write_atomically
 from harness.registration import task_manager
 from harness.runs import Runner
 from harness.selection import leaf_tasks
@@ -77,7 +77,8 @@ def measure_model(
     results: Path,
     batch_size: str = "auto",
 ) -> str:
-    """Measure a checkpoint of any size; writes results/speed/overhead-<adapter>-<digest>.{csv,json}, returns the CSV.
+    """Measure a checkpoint of any size; writes results/speed/overhead-<adapter>-<digest>.{csv,json}, enters them into that
+    folder's record (weights, packages, commit, device), returns the CSV.
 
     Raises:
         ConfigError: one of the tasks is no multiple-choice task.
@@ -87,7 +88,10 @@ def measure_model(
     name = Path(model.pretrained).name
     runs = _repeated(model, adapter, plan)
     stem = results / "speed" / f"overhead-{adapter}-{digest_of([arguments, plan.model_dump()], 8)}"
-    return _written(stem, plan, [_row("", name, adapter, runs)], {name: runs})
+    text = _written(stem, plan, [_row("", name, adapter, runs)], {name: runs})
+    weights = {str(model.pretrained): model.weights_sha256}
+    seal_measurements(stem.parent, [f"{stem.name}.csv", f"{stem.name}.json"], weights, device_name())
+    return text
 
 
 def _repeated(model, adapter: str, plan: OverheadPlan) -> list[dict[str, Any]]:

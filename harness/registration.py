@@ -201,14 +201,48 @@ def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, A
 
 
 def tasks_below(index: dict[str, Any], name: str) -> Iterator[str]:
-    """The tasks of a group and of its groups; a task's own name."""
+    """The tasks (and tags) of a group and of its groups; a task's own name."""
     members = (index[name].cfg or {}).get("task") if name in index else None
     if not isinstance(members, list):
         yield name
         return
     for member in members:
-        if isinstance(member, str):
-            yield from tasks_below(index, member)
+        yield from _below(index, member)
+
+
+def _below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
+    """The tasks of a member of a group: a name, `{task: name, …}`, `{group: name, …}` or `{group: name, task: [members]}`."""
+    if isinstance(member, str):
+        yield from tasks_below(index, member)
+    elif isinstance(member.get("task"), list):
+        for inner in member["task"]:
+            yield from _below(index, inner)
+    else:
+        yield from tasks_below(index, member.get("task") or member["group"])
+
+
+def settings_in_group(index: dict[str, Any], name: str) -> list[str]:
+    """`member (key, …)` for those of a group that its YAML gives settings beside their name, at any depth; lm-eval lays
+    these over the tasks' own."""
+    from lm_eval.tasks._factory import GROUP_FIELD_NAMES
+
+    config = (index[name].cfg or {}) if name in index else {}
+    return list(_settings(index, config, name, GROUP_FIELD_NAMES)) if isinstance(config.get("task"), list) else []
+
+
+def _settings(index: dict[str, Any], member: str | dict[str, Any], name: str, known: set[str]) -> Iterator[str]:
+    if isinstance(member, str):
+        yield from settings_in_group(index, member)
+        return
+    inner = member.get("task")
+    if own := sorted(set(member) - (known if isinstance(inner, list) else {"task", "group"})):
+        yield f"{name} ({', '.join(own)})"
+    if not isinstance(inner, list):
+        yield from settings_in_group(index, inner or member["group"])
+        return
+    for each in inner:
+        called = each if isinstance(each, str) else str(each.get("group") or each.get("task"))
+        yield from _settings(index, each, called, known)
 
 
 def arguments_of_task(index: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -256,10 +290,10 @@ def _without(index: dict[str, Any], name: str, missing: set[str]) -> dict[str, A
     narrowed: dict[str, Any] = {}
     kept = []
     for member in index[name].cfg["task"]:
-        if set(tasks_below(index, member)) <= missing:
+        if set(_below(index, member)) <= missing:
             continue
         kept.append(member)
-        if isinstance((index[member].cfg or {}).get("task"), list):
+        if isinstance(member, str) and isinstance((index[member].cfg or {}).get("task"), list):
             narrowed.update(_without(index, member, missing))
     config = {**index[name].cfg, "task": kept}
     narrowed[name] = dataclasses.replace(index[name], yaml_path=None, cfg=config)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.identity import data_identity, prompts_identity, task_digest
+from harness.in_step import TaskRefused, in_step
 from harness.records import (
     CheckpointRef,
     RecordError,
@@ -52,15 +53,27 @@ class Runner:
         self.model, self.name, self.out = model, name, out
         self.evaluation, self.suite, self.options = evaluation, suite, options
 
-    def run(self, manager, tasks: Sequence[str]) -> list[RunRecord]:
+    def run(self, manager, tasks: Sequence[str], refused: dict[str, str] | None = None) -> list[RunRecord]:
         """Records of all tasks, in order; sealed ones of the same identity are read back.
+
+        Given `refused`, a task that the model cannot take (too long an answer, say) or whose examples cannot be had is
+        put there with the reason, on all processes, instead of ending the program.
 
         Raises:
             RecordError: results cannot be written (a run that is not on disk does not count).
         """
         with _old_objects_left_alone():
-            found = (self._sealed(manager, task) for task in tasks)
+            one = self._sealed if refused is None else functools.partial(self._sealed_or_refused, refused)
+            found = (one(manager, task) for task in tasks)
             return [record for record in found if record is not None]
+
+    def _sealed_or_refused(self, refused: dict[str, str], manager, task: str) -> RunRecord | None:
+        try:
+            with in_step(self.model):
+                return self._sealed(manager, task)
+        except TaskRefused as error:
+            refused[task] = str(error)
+            return None
 
     def _sealed(self, manager, task: str) -> RunRecord | None:
         """The record of a task, read back or made now; None on all processes but the first."""

@@ -45,3 +45,16 @@ class StockTask(ConfigurableTask):
                 "files for it. Unset ANYORDER_DATA for this task."
             )
         super().__init__(config=stock_config(config))
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **more: Any) -> None:
+        """lm-eval's own loading.
+
+        Raises:
+            DataError: the source is out of reach or cannot be used, with the reason.
+        """
+        try:
+            super().download(dataset_kwargs, **more)
+        except Exception as error:  # loading scripts, unknown configurations, no network: unrelated types end this task
+            reason = " ".join(str(error).split())[:200]
+            where = " ".join(filter(None, (self.DATASET_PATH, self.DATASET_NAME)))
+            raise DataError(f"{self.config.task}: lm-eval's own source {where} cannot be loaded ({reason}).") from error

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from harness.backbones import BackboneError, MaskedBackbone, checkpoint_record, load_masked, special_ids
+from harness.backbones import BackboneError, MaskedBackbone, checkpoint_record, explained, load_masked, special_ids
 from harness.canvas import Layout, SpecialIds
 from tests.conftest import masked_network, special
 
@@ -119,6 +119,16 @@ def test_truncated_weights_get_one_sentence(checkpoints, tmp_path):
         (folder / record).unlink()
     with pytest.raises(BackboneError, match="cannot load"):
         load_masked(str(folder))
+
+
+def test_a_bug_is_no_unreadable_checkpoint():
+    with pytest.raises(TypeError, match="NoneType"), explained("mine"):
+        len(None)  # type: ignore[arg-type]
+    with (
+        pytest.raises(BackboneError, match="cannot load 'mine': .*unexpected keyword argument 'colour'"),
+        explained("mine"),
+    ):
+        Layout(colour="red")  # type: ignore[call-arg]
 
 
 def test_a_length_head_is_missed_only_when_needed(tokenizer):

@@ -60,6 +60,17 @@ def xnli(language: str = "en") -> list[Any]:
 # -- mirror
 
 
+def test_a_benchmark_of_two_files_needs_both(mirror, tmp_path):
+    write_mirror(mirror)
+    name, other = "snarks", "bbh/cot-prompts/snarks.txt"
+    assert data.in_mirror(BENCHMARKS["bbh"], mirror, name, "test")
+    (mirror / other).unlink()
+    assert not data.in_mirror(BENCHMARKS["bbh"], mirror, name, "test")
+    with pytest.raises(DataError, match=f"there is no {mirror / other}: copy"):
+        documents_of("bbh", name, "test")
+    assert "snarks" not in data.subsets_of(BENCHMARKS["bbh"], data.ALL, "test")
+
+
 def test_xnli_keeps_other_line_separators_and_reads_crlf(mirror):
     odd = 'A\u2028B \u0085 C\tIt is "quoted.\tneutral'
     write_file(mirror, "xnli/dev-en.tsv", [*XNLI_LINES, odd], end="\r\n")

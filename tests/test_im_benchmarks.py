@@ -14,6 +14,7 @@ from task_code import task_utils
 from harness import registration
 from harness.im_benchmarks import GROUPS, group_means, overall, part_scores
 from harness.mirror import DataError
+from harness.selection import leaf_tasks
 from harness.stock_tasks import stock_config
 
 PARTS = [part for parts in GROUPS.values() for part in parts]
@@ -70,6 +71,21 @@ def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
         registration.task_manager(["im_piqa"]).load(["im_piqa"])
     with pytest.raises(DataError, match="this lm-eval has no tasks/none.yaml"):
         stock_config({"task": "im_x", "stock": "none.yaml"})
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, ConnectionError])
+def test_a_source_that_cannot_be_loaded_is_left_out_with_its_reason(monkeypatch, kind):
+    def refuse(**arguments):
+        raise kind("Dataset scripts are no longer supported,\nbut found it.py")
+
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    left_out: dict[str, str] = {}
+    with pytest.raises(DataError, match="none of 1 tasks can be run here"):
+        leaf_tasks(registration.task_manager(["im_piqa"]), ["im_piqa"], left_out)
+    assert left_out["im_piqa"] == (
+        "im_piqa: lm-eval's own source baber/piqa cannot be loaded (Dataset scripts are no longer supported, but found it.py)."
+    )
 
 
 # -- CoQA

@@ -12,6 +12,7 @@ from small_files import write_corpus
 
 from harness import __main__ as command
 from harness.overhead import COLUMNS, measure_overhead
+from harness.records import read_checkpoint, read_measurements, weights_digest
 from harness.speed import Clock
 from harness.suites import ConfigError, OverheadPlan, Suite
 
@@ -101,7 +102,23 @@ def test_any_checkpoint_is_measured_without_a_suite(results, tmp_path, monkeypat
     assert facts.items() <= row.items() and (row["questions"], row["requests"]) == ("3", "6")
     (written,) = (out / "speed").glob("overhead-diffusion_xlmr-*.json")
     assert len(json.loads(written.read_text())["runs"]["diffusionllm-0"]) == 1
+    measured = read_measurements(out / "speed")
+    assert {name.partition(".")[2] for name in measured} == {"csv", "json"} and written.name in measured
+    weights = weights_digest(read_checkpoint(checkpoint).files)
+    assert weights and all(file.checkpoints == {str(checkpoint): weights} for file in measured.values())
+    assert all("lm_eval" in file.packages for file in measured.values())
     for wrong in (line[:2], [*line, "--suite", "mini"], [*line, "--only", "scoring"]):
         monkeypatch.setattr("sys.argv", wrong)
         assert command.main() == 2
         assert "speed needs --suite, or --model and --tasks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "least"),
+    [("speed --questions 0", 1), ("speed --repeats -1", 1), ("speed --questions 2.5", 1), ("run --num_fewshot -3", 0)],
+)
+def test_numbers_out_of_range_are_refused(line, least, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.parser().parse_args(line.split())
+    assert f"expected a whole number from {least} on; got {line.split()[-1]}" in capsys.readouterr().err
+    assert command.parser().parse_args(["run", "--num_fewshot", "0"]).num_fewshot == 0

@@ -1,5 +1,6 @@
 """Plans: known parameter counts without weights, a probe of real steps, sentences for what cannot be planned; commands."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -164,6 +165,21 @@ def test_launch_takes_its_own_arguments_out():
     argv = ["train", "r.yaml", "--launch", "fsdp2", "--processes=4", "--out", "x", "--seed", "1"]
     assert _without_launch(argv) == ["train", "r.yaml", "--out", "x", "--seed", "1"]
     assert parser().parse_args(argv).launch == "fsdp2"
+
+
+@pytest.mark.parametrize(
+    "package,line",
+    [
+        ("trainers", "train r.yaml --out x --laun fsdp2"),  # its processes would start processes, and those more
+        ("trainers", "train r.yaml --out x --launch fsdp2 --process 4"),
+        ("harness", "speed --sui mini"),
+        ("harness", "judge scripted --sui mini"),
+        ("reports", "build --sui mini"),
+    ],
+)
+def test_options_are_written_out(package, line):
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"{package}.__main__").parser().parse_args(line.split())
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2", "deepspeed2", "deepspeed3"])

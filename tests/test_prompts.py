@@ -356,3 +356,14 @@ def test_a_limit_renders_no_more_than_it_needs(mirror, monkeypatch):
     task.build_all_requests(limit=7)
     assert len(task.eval_docs) == len(XNLI_LINES) * 50 * 5 and len(rendered) == 7
     assert len(task.instances) == 7 * 3
+
+
+def test_every_template_is_tried_before_a_network_is_loaded(monkeypatch, tmp_path):
+    write_file(tmp_path, "xnli/dev-en.tsv", XNLI_LINES)
+    write_manifest(tmp_path)
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    fine, wrong = OURS["short"], {**OURS["short"], "ask": "{{premise}} {{nothing_such}}"}
+    place = {"benchmark": "xnli", "subset": "en", "split": "validation"}
+    assert isinstance(data.load(**place, templates={"a": fine, "b": fine})["validation"]._rows, Prompted)
+    with pytest.raises(DataError, match="nothing_such"):
+        data.load(**place, templates={"a": fine, "b": wrong})

@@ -76,3 +76,61 @@ def test_a_limit_that_is_none_is_refused(limit, capsys):
 def test_limits():
     asked = [parser().parse_args(["run", "--limit", limit]).limit for limit in ("20", "1", "0.25", "1e3")]
     assert asked == [20, 1, 0.25, 1000]
+
+
+def group_of(folder, text: str) -> str:
+    """An --include_path with one group."""
+    folder.mkdir()
+    (folder / "group.yaml").write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_members_that_are_mappings_and_tags_are_taken_one_by_one(mirror, tmp_path):
+    text = (
+        "group: mine\ntask: [{task: xp3_xnli_de}, {group: inner, task: [xp3_xnli_en, {task: xp3_xnli_sw}]}, tagged]\n"
+    )
+    folder = group_of(tmp_path / "more", text)
+    for language in ("fr", "sw"):
+        task = (
+            f"include: {registration.task_paths()[0] / f'xnli/{language}.yaml'}\ntask: mine_{language}\ntag: tagged\n"
+        )
+        (tmp_path / f"more/{language}.yaml").write_text(task, encoding="utf-8")
+    manager, left_out = registration.task_manager(["mine"], [folder]), {}
+    tasks, groups = leaf_tasks(manager, ["mine"], left_out)
+    assert tasks == ["xp3_xnli_en", "mine_fr"] and groups == {"mine": tasks}
+    assert list(left_out) == ["xp3_xnli_de", "xp3_xnli_sw", "mine_sw"]
+    left_out.clear()
+    assert leaf_tasks(manager, ["tagged"], left_out) == (["mine_fr"], {"tagged": ["mine_fr"]})
+    assert list(left_out) == ["mine_sw"]
+
+
+@pytest.mark.parametrize("left_out", [None, {}])
+def test_a_group_that_changes_its_tasks_is_refused_and_an_empty_one_is_an_error(mirror, tmp_path, left_out):
+    text = "group: mine\ntask: [{task: xp3_xnli_en, num_fewshot: 0, repeats: 2}, {task: xp3_xnli_fr}]\n"
+    manager = registration.task_manager(["mine"], [group_of(tmp_path / "more", text)])
+    with pytest.raises(ConfigError, match=r"group mine sets up xp3_xnli_en \(num_fewshot, repeats\) anew"):
+        leaf_tasks(manager, ["mine"], left_out)
+    manager = registration.task_manager(["none"], [group_of(tmp_path / "empty", "group: none\ntask: []\n")])
+    with pytest.raises(DataError, match="stand for no task at all"):
+        leaf_tasks(manager, ["none"], left_out)
+
+
+def test_examples_that_cannot_be_had_are_said_before_a_run(mirror):
+    (mirror / "mgsm/exemplars.py").unlink()
+    names = ["xp3_rte", "anyorder_mgsm_en", "anyorder_mmlu"]
+    manager, left_out = registration.task_manager(names), {}
+    tasks, _ = leaf_tasks(manager, names, left_out, num_fewshot=2)
+    assert tasks == ["anyorder_mmlu"] and list(left_out) == names[:2]
+    assert "this task has no examples beside its prompts" in left_out["xp3_rte"]
+    assert "exemplars.py" in left_out["anyorder_mgsm_en"]
+    assert leaf_tasks(manager, names, {}, num_fewshot=0)[0] == names
+    with pytest.raises(DataError, match="--num_fewshot 2: this task has no examples"):
+        leaf_tasks(manager, ["xp3_rte"], None, 2)
+
+
+@pytest.mark.parametrize("ending", ["task: mine_one", "task: mine_one   \nmetadata: {}\n", 'task: "mine_one"'])
+def test_all_finds_a_task_however_its_yaml_ends(tmp_path, monkeypatch, ending):
+    path = tmp_path / "one.yaml"
+    path.write_text(f"output_type: multiple_choice\n{ending}", encoding="utf-8")
+    monkeypatch.setattr("harness.selection.tasks_known_here", lambda: {"mine_one": path})
+    assert asked_for("all") == ["mine_one"]

@@ -141,11 +141,12 @@ class Loaded:
     template: str = "plain"
     room: int | None = None
     too_long: str = "drop"
+    special_tokens: str = "none"
 
     def encode(self, records: Sequence[dict]) -> Encoded:
         """Records as this checkpoint read them in training; those of others: whole, or (too long for the network) dropped."""
         longest = 2**31 if self.room is None else self.room
-        return encode(records, self.tokenizer, self.template, longest, self.too_long)
+        return encode(records, self.tokenizer, self.template, longest, self.too_long, self.special_tokens)
 
 
 def load(
@@ -175,9 +176,10 @@ def load(
     if tokenizer.eos_token_id is None and kind != "masked":
         raise ConfigError(f"the tokenizer of '{checkpoint}' has no end-of-sequence token, which ends every answer.")
     if record is not None:
-        training = load_recipe(Path(checkpoint) / RECIPE_FILE).training
-        return Loaded(network, tokenizer, record, record.template, training.max_length, training.too_long)
-    return Loaded(network, tokenizer, None, template or "plain", _room(network, kind))
+        training, own = load_recipe(Path(checkpoint) / RECIPE_FILE).training, record.prompt_special_tokens
+        return Loaded(network, tokenizer, record, record.template, training.max_length, training.too_long, own)
+    own = "none" if kind == "masked" else "tokenizer"  # a masked LM's layout sets its own
+    return Loaded(network, tokenizer, None, template or "plain", _room(network, kind), special_tokens=own)
 
 
 def _check_stated(

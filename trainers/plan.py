@@ -132,7 +132,7 @@ def _tokens_per_step(recipe: Recipe, examples: Sequence[Example], taken: Sample 
 
 
 def _packed_rows(recipe: Recipe, examples: Sequence[Example]) -> list[list[int]]:
-    lengths = own_plan(recipe, examples, 1).lengths
+    lengths = own_plan(recipe, examples, 1).lengths.tolist()
     return fill(range(len(lengths)), lengths, recipe.training.max_length)
 
 
@@ -200,7 +200,8 @@ def _examples(recipe: Recipe, corpus: Path | None, tokenizer) -> tuple[list[Exam
         if "no such file" in str(error):
             return [], None
         raise
-    made = encode(taken.records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+    options = (training.max_length, training.too_long, recipe.prompt_special_tokens)
+    made = encode(taken.records, tokenizer, recipe.template, *options).examples
     return blocks(made, training.max_length, tokenizer.eos_token_id) if training.blocks else made, taken
 
 
