@@ -26,6 +26,14 @@ def test_every_suite_loads_and_its_recipes_exist(path):
         assert (recipe.mixture.source == "embedded") <= (suite.corpus is not None)
 
 
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_every_system_has_its_size(name):
+    used = {Path(system.recipe.split("@")[0]).stem.removesuffix("_small") for system in load_suite(name).systems}
+    assert used == {path.stem.removesuffix("_small") for path in Path("trainers/recipes/systems").glob("*.yaml")}
+    methods = {bool(load_recipe(Path(s.recipe)).objective.settings.get("instruction_loss")) for s in load_suite(name).systems if "instruction_modelling" in s.recipe}  # fmt: skip
+    assert methods == {True, False}
+
+
 @pytest.mark.parametrize(
     "change,sentence",
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.templates import TEMPLATES, Rendered
@@ -111,7 +111,7 @@ def _fitted(example: Example, room: int, too_long: str) -> Example | None:
     return None
 
 
-def blocks(examples: Sequence[Example], size: int, eos: int) -> list[Example]:
+def blocks(examples: Iterable[Example], size: int, eos: int) -> list[Example]:
     """Continual pretraining: all texts end to end, cut into blocks of `size` tokens, the rest dropped; loss on all."""
     made: list[Example] = []
     rest: list[int] = []
