@@ -1,12 +1,18 @@
 """Losses per example and role: sums of the objectives' own losses, batch-independent, log V on equal logits."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from harness.backbones import BackboneError
+from harness.suites import ConfigError
 from tests.conftest import special
 from tests.test_exact_sums import EXAMPLES
 from tests.test_objectives import LLAMA, MT5, loss_of, objective_of, zeroed
+from tests.test_recipes import TOY
+from trainers.__main__ import main
 from trainers.losses import load, losses, overlap_with_training, write
 from trainers.networks import build_network
 from trainers.recipe import BackboneSpec
@@ -64,3 +70,57 @@ def test_overlap_has_known_answers():
     assert overlap_with_training(same, same) == pytest.approx(100.0)
     assert overlap_with_training(["a b c d e", "f g h i j"], same) < 1
     assert overlap_with_training(["red", "blue cat", "dog"], ["red", "blue cat", "fish"]) == pytest.approx(200 / 3)
+
+
+MADE = {
+    "causal": ("llama", LLAMA), "seq2seq": ("mt5", MT5),
+    "masked": ("xlm-roberta", {**TOY["xlm-roberta"], "max_position_embeddings": 32}),
+}  # fmt: skip
+
+
+def losses_of(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr("sys.argv", ["trainers", "losses", *map(str, arguments)])
+    return main()
+
+
+@pytest.mark.parametrize("objective", MADE)
+def test_anybodys_checkpoint_is_measured_on_any_format(objective, tokenizer, tmp_path, monkeypatch, capsys):
+    family, shape = MADE[objective]
+    network_of(tokenizer, family, shape, objective).save_pretrained(tmp_path / "plain")
+    tokenizer.save_pretrained(tmp_path / "plain")
+    rows = [{"instruction": "say red", "input": "", "output": "red " * n} for n in (1, 5000, 3)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    command = [
+        tmp_path / "plain",
+        "--records",
+        tmp_path / "rows.json",
+        "--format",
+        "alpaca",
+        "--out",
+        tmp_path / "l.csv",
+    ]
+    assert losses_of(monkeypatch, *command) == 2 and "--objective causal, seq2seq" in capsys.readouterr().err
+    command += ["--objective", objective, "--template", "alpaca", "--device", "cpu"]
+    assert losses_of(monkeypatch, *command) == (0 if objective != "masked" else 2)
+    said = capsys.readouterr()
+    if objective == "masked":  # Alpaca's preamble alone is longer than its positions
+        assert "none of 3 records fits 27 tokens" in said.err
+        assert losses_of(monkeypatch, *command[:-4], "--device", "cpu") == 0
+        said = capsys.readouterr()
+    assert ("1 longer than" in said.out) == (objective != "seq2seq"), said.out
+    numbers = [line.split(",")[0] for line in (tmp_path / "l.csv").read_text().splitlines()[1:]]
+    assert numbers == (["0", "1", "2"] if objective == "seq2seq" else ["0", "2"])
+    assert losses_of(monkeypatch, *command[:-4], "--template", "alpacca") == 2
+    assert "Did you mean 'alpaca'" in capsys.readouterr().err
+
+
+def test_checkpoints_of_ours_are_read_as_in_training(checkpoints, tmp_path, monkeypatch, capsys):
+    long = {"inputs": "say red", "targets": "red " * 400}
+    loaded = load(str(checkpoints["diffusionllm"]))
+    assert loaded.room == 160 and loaded.encode([long]).too_long == 1
+    cutting = replace(loaded, too_long="cut_end").encode([long])
+    assert len(cutting.examples[0]) == 160
+    with pytest.raises(ConfigError, match="says itself"):
+        load(str(checkpoints["diffusionllm"]), "diffusion")
+    with pytest.raises(BackboneError, match="nowhere"):
+        load(str(tmp_path / "nowhere"))

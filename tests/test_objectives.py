@@ -11,7 +11,7 @@ from harness.canvas import Canvas, Layout
 from harness.lengths import make_length_head
 from harness.suites import ConfigError
 from tests.conftest import masked_network, special
-from trainers.encode import Example, encode
+from trainers.encode import Example, blocks, encode
 from trainers.networks import build_network
 from trainers.objectives import divided, make_objective, smoothed_nll
 from trainers.recipe import BackboneSpec
@@ -262,3 +262,12 @@ def test_relative_biases_are_scaled_and_absolute_positions_too(tokenizer):
     assert spread(60.0) == pytest.approx(60 * spread(1.0), rel=1e-5)
     with pytest.raises(ConfigError, match="no learned positions"):
         build_network(BackboneSpec(family="llama", shape=LLAMA, position_scale=2.0), "causal", tokenizer, 0)
+
+
+def test_blocks_are_all_texts_end_to_end():
+    texts = [Example((1, 2, 3), (4,), (1, 1, 1)), Example((5,), tuple(range(6, 20)), (1,)), Example((), (20, 21), ())]
+    flat = [*range(1, 5), 0, *range(5, 20), 0, 20, 21, 0]
+    for size in (1, 3, 4, 8, 30):
+        made = blocks(iter(texts), size, 0)  # one text in memory at a time
+        assert [e.target for e in made] == [tuple(flat[at : at + size]) for at in range(0, len(flat) - size + 1, size)]
+        assert not any(e.closed or e.prompt for e in made)

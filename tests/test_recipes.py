@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from harness.records import read_checkpoint
 from harness.suites import ConfigError
@@ -149,6 +151,21 @@ def toys(tmp_path_factory, tokenizer):
 def test_every_kind_of_recipe_trains_two_steps(case, toys):
     record = read_checkpoint(toys.train(*case), verify=True)
     assert record.steps == 2 and 0 < record.final_loss < 1000 and record.recipe == load_recipe(case[0]).name
+
+
+@pytest.mark.parametrize("name", ["bloomz.yaml", "mt0.yaml", "instruct_xmlr.yaml", "diffusionllm.yaml"])
+def test_bfloat16_trains_to_about_the_loss_of_float32(name, toys, tokenizer):
+    """As every recipe of a system has it: one of each objective."""
+    path = Path(f"trainers/recipes/systems/{name}")
+    assert load_recipe(path).training.dtype == "bfloat16"
+    exact, recipe = read_checkpoint(toys.train(path, False)), toys.recipe(path, False)
+    half = recipe.model_copy(update={"training": recipe.training.model_copy(update={"dtype": "bfloat16"})})
+    out = toys.root / "bfloat16" / name
+    made = train_checkpoint(half, corpus=None, tokenizer_path=str(toys.root / "tokenizer"), out=out)
+    assert made.final_loss == pytest.approx(exact.final_loss, rel=0.02) and made.final_loss != exact.final_loss
+    weights = load_file(out / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
 def work(case) -> str:

@@ -153,8 +153,8 @@ def written(network: Any, tokenizer, examples: Sequence[Example]) -> list[str]:
         rows = [[tokenizer.pad_token_id] * (width - len(e.prompt)) + list(e.prompt) for e in batch]
         mask = [[0] * (width - len(e.prompt)) + [1] * len(e.prompt) for e in batch]
         out = network.generate(
-            input_ids=torch.tensor(rows), attention_mask=torch.tensor(mask), max_new_tokens=room, do_sample=False,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            input_ids=torch.tensor(rows, device=network.device), attention_mask=torch.tensor(mask, device=network.device),
+            max_new_tokens=room, do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
         start = 0 if network.config.is_encoder_decoder else width
         for number, ids in zip(numbers, out[:, start:], strict=True):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from torch.utils.data import Dataset
 from harness.suites import ConfigError
 from trainers.encode import Example
 from trainers.objectives import Objective, cut
-from trainers.packing import fill
+from trainers.packing import row_ends
 
 
 class BatchPlan:
@@ -30,9 +33,10 @@ class BatchPlan:
     def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):
         if len(lengths) < batch_size:
             raise ConfigError(f"batch_size {batch_size} is larger than the {len(lengths)} training examples.")
-        self.lengths, self.batch_size, self.steps, self.seed, self.window = lengths, batch_size, steps, seed, window
+        self.lengths, self.batch_size, self.steps = np.asarray(lengths, dtype=np.int32), batch_size, steps
+        self.seed, self.window = seed, window
         self._sizes: dict[int, int] = {}
-        self._latest: tuple[int, list] = (-1, [])
+        self._latest: tuple[int, Any] = (-1, None)
 
     def __len__(self) -> int:
         return self.steps
@@ -46,9 +50,12 @@ class BatchPlan:
         epoch, place = 0, step
         while place >= self._size(epoch):
             epoch, place = epoch + 1, place - self._size(epoch)
-        return self._batches(epoch)[place]
+        return self._batch(epoch, place)
 
-    def _batches(self, epoch: int) -> list:
+    def _batch(self, epoch: int, place: int) -> list:
+        return self._batches(epoch)[place].tolist()
+
+    def _batches(self, epoch: int) -> Any:
         if self._latest[0] != epoch:
             self._latest = (epoch, self.epoch(epoch))
         return self._latest[1]
@@ -58,23 +65,27 @@ class BatchPlan:
             self._sizes[epoch] = len(self._batches(epoch))
         return self._sizes[epoch]
 
-    def shuffled(self, epoch: int) -> tuple[list[int], random.Random]:
-        """All indices in the order of an epoch, and the generator that goes on from there."""
+    def shuffled(self, epoch: int) -> tuple[np.ndarray, random.Random]:
+        """All indices [N] in the order of an epoch, and the generator that goes on from there."""
         rng = random.Random(f"{self.seed}/batches/{epoch}")
-        order = list(range(len(self.lengths)))
+        order = array("i", range(len(self.lengths)))  # an int of Python's own takes nine times as much
         rng.shuffle(order)
-        return order, rng
+        return np.frombuffer(order, dtype=np.int32), rng
 
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of one epoch; what does not fill a batch is left to the next epoch's order."""
-        order, rng = self.shuffled(epoch)
-        made: list[list[int]] = []
-        size = self.batch_size * self.window
-        for start in range(0, len(order), size):
-            window = sorted(order[start : start + size], key=lambda index: self.lengths[index])
+    def epoch(self, epoch: int) -> Any:
+        """The batches of one epoch [batches, batch_size]; what does not fill a batch is left to the next epoch's order."""
+        order_N, rng = self.shuffled(epoch)
+        made = np.empty((len(order_N) // self.batch_size, self.batch_size), dtype=np.int32)
+        size, done = self.batch_size * self.window, 0
+        for start in range(0, len(order_N), size):
+            window = order_N[start : start + size]
+            window = window[np.argsort(self.lengths[window], kind="stable")]
             batches = [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
             rng.shuffle(batches)
-            made += [batch for batch in batches if len(batch) == self.batch_size]
+            for batch in batches:
+                if len(batch) == self.batch_size:
+                    made[done] = batch
+                    done += 1
         return made
 
 
@@ -84,16 +95,38 @@ class PackedPlan(BatchPlan):
     def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, room: int):
         super().__init__(lengths, batch_size, steps, seed, 1)
         self.room = room
-        if not self.epoch(0):
+        if not len(self._batches(0)):
             raise ConfigError(
                 f"batch_size {batch_size} packed rows of {room} tokens need more than the {len(lengths)} examples at hand."
             )
 
-    def epoch(self, epoch: int) -> list[list[list[int]]]:  # type: ignore[override]
+    def _batch(self, epoch: int, place: int) -> list:
+        return self._batches(epoch)[place]
+
+    def epoch(self, epoch: int) -> PackedEpoch:
         """The batches of one epoch, rows filled in its order."""
-        rows = fill(self.shuffled(epoch)[0], self.lengths, self.room)
-        ends = range(self.batch_size, len(rows) + 1, self.batch_size)
-        return [rows[end - self.batch_size : end] for end in ends]
+        order_N = self.shuffled(epoch)[0]
+        order_N = order_N[self.lengths[order_N] <= self.room]
+        return PackedEpoch(order_N, row_ends(self.lengths[order_N], self.room), self.batch_size)
+
+
+@dataclass(frozen=True)
+class PackedEpoch:
+    """Examples in their order [N], and the end of each packed row [R]; item k: the rows of batch k."""
+
+    order_N: np.ndarray
+    end_R: np.ndarray
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.end_R) // self.batch_size
+
+    def __getitem__(self, batch: int) -> list[list[int]]:
+        if not 0 <= batch < len(self):
+            raise IndexError(batch)
+        ends = self.end_R[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        first = int(self.end_R[batch * self.batch_size - 1]) if batch else 0
+        return [self.order_N[start:end].tolist() for start, end in zip([first, *ends], ends, strict=False)]
 
 
 def pieces(widths_RA: np.ndarray, processes: int, accumulation: int, micro_tokens: int | None) -> list[slice]:

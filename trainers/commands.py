@@ -56,8 +56,16 @@ def add(commands: Any) -> None:
     one.add_argument("--parallel", action="store_true", help="the files are translations of one another, row by row")
     one.add_argument("--out", type=Path, help="default: contamination.csv beside the mixture")
     one = commands.add_parser("losses", help="loss of a checkpoint on records, per example and role")
-    one.add_argument("checkpoint")
-    one.add_argument("--records", type=Path, required=True, help="JSONL with inputs and targets")
+    one.add_argument("checkpoint", help="folder of ours, or any folder or hub id with --objective")
+    one.add_argument("--objective", help="of a checkpoint that is not ours: causal, seq2seq, masked or diffusion")
+    one.add_argument(
+        "--template", help="of a checkpoint that is not ours: plain (default), alpaca, tulu, … as in recipes"
+    )
+    one.add_argument("--records", type=Path, required=True, help="file in a public format, or folder made by `mixture`")
+    one.add_argument(
+        "--format", default="xp3", help="of that file: xp3, alpaca, messages, … as in recipes (default xp3)"
+    )
+    one.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
     one.add_argument("--limit", type=positive)
     one.add_argument("--out", type=Path, required=True, help="CSV to write")
     one = commands.add_parser(
@@ -213,21 +221,24 @@ def _contamination(arguments: argparse.Namespace) -> None:
 
 
 def _losses(arguments: argparse.Namespace) -> None:
-    from trainers.encode import encode
-    from trainers.losses import load, losses, write
-    from trainers.mixture import read_records
+    from itertools import islice
 
-    loaded = load(arguments.checkpoint)
-    records = read_records([arguments.records], arguments.limit)
-    record = loaded.record
-    template, around = (record.template, record.prompt_special_tokens) if record else ("plain", "none")
-    encoded = encode(records, loaded.tokenizer, template, 1_000_000, special_tokens=around)
+    from harness.suites import ConfigError
+    from trainers.losses import load, losses, write
+    from trainers.mixture_files import records_in
+
+    records = list(islice(records_in(arguments.records, arguments.format), arguments.limit))
+    loaded = load(arguments.checkpoint, arguments.objective, arguments.template, arguments.device)
+    encoded = loaded.encode(records)
+    if not encoded.examples:
+        raise ConfigError(f"{arguments.records}: none of {len(records):,} records fits {loaded.room} tokens.")
     found = losses(
         loaded.network, encoded.examples, pad=loaded.tokenizer.pad_token_id, eos=loaded.tokenizer.eos_token_id
     )
-    write(found, arguments.out)
+    write(found, arguments.out, encoded.numbers)
     mean = sum(loss.mean("output") for loss in found) / len(found)
-    print(f"{arguments.out}: {len(found):,} examples, mean output loss {mean:.4f} nats per token")
+    left_out = f", {encoded.too_long:,} longer than {loaded.room} tokens left out" if encoded.too_long else ""
+    print(f"{arguments.out}: {len(found):,} examples, mean output loss {mean:.4f} nats per token{left_out}")
 
 
 def _analysis(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ Exact: any shared 13-gram (Brown et al. 2020, App. C). Near: estimated Jaccard s
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import json
 import os
@@ -21,9 +20,9 @@ from pathlib import Path
 import xxhash
 
 from harness.records import sha256_file, write_atomically
-from harness.suites import ConfigError, unknown
-from trainers.mixture_files import MIXTURE, records_of
-from trainers.sources import READERS, SourceSpec, rows_of, stream, whole_text
+from harness.suites import ConfigError
+from trainers.mixture_files import records_in
+from trainers.sources import rows_of, whole_text
 
 ALONE = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"
 WORDS = re.compile(rf"[{ALONE}]|[^\W_{ALONE}]+")
@@ -153,12 +152,7 @@ def training_texts(path: Path, form: str) -> Iterator[str]:
     Raises:
         ConfigError: no such format or file, or a row that does not have the format's keys.
     """
-    if (path / MIXTURE).is_file():
-        return (whole_text(record) for batch in records_of(path) for record in batch)
-    if form not in READERS:
-        raise ConfigError(unknown("format", form, sorted(READERS)))
-    source = SourceSpec(name="rows", format=form, files=(glob.escape(str(path)),))  # type: ignore[arg-type]
-    return (whole_text(record) for _, _, _, record in stream([source]))
+    return map(whole_text, records_in(path, form))
 
 
 def items_of(path: Path) -> Iterator[tuple[str, str]]:

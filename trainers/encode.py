@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.templates import TEMPLATES, Rendered
@@ -111,15 +111,19 @@ def _fitted(example: Example, room: int, too_long: str) -> Example | None:
     return None
 
 
-def blocks(examples: Sequence[Example], size: int, eos: int) -> list[Example]:
+def blocks(examples: Iterable[Example], size: int, eos: int) -> list[Example]:
     """Continual pretraining: all texts end to end, cut into blocks of `size` tokens, the rest dropped; loss on all.
 
     An end-of-sequence token stands where a text ends, not where it was cut.
     """
-    stream = [token for e in examples for token in (*e.prompt, *e.target, *((eos,) if e.closed else ()))]
-    return [
-        Example((), tuple(stream[at : at + size]), (), closed=False) for at in range(0, len(stream) - size + 1, size)
-    ]
+    made: list[Example] = []
+    rest: list[int] = []
+    for example in examples:
+        rest += (*example.prompt, *example.target, *((eos,) if example.closed else ()))
+        whole = len(rest) - len(rest) % size
+        made += [Example((), tuple(rest[at : at + size]), (), closed=False) for at in range(0, whole, size)]
+        del rest[:whole]
+    return made
 
 
 def _role(spans: tuple[tuple[int, int, str], ...], position: int) -> str:

@@ -18,14 +18,18 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from harness.backbones import MaskedBackbone, load_masked
+from harness.backbones import RECIPE_FILE, MaskedBackbone, checkpoint_record, explained, load_masked
 from harness.canvas import Canvas
-from harness.records import CheckpointRecord, read_checkpoint, write_atomically
-from harness.suites import ConfigError
-from trainers.encode import INSTRUCTION, OUTPUT, TEMPLATE, Example
+from harness.records import CheckpointRecord, write_atomically
+from harness.suites import ConfigError, unknown
+from harness.templates import TEMPLATES
+from trainers.encode import INSTRUCTION, OUTPUT, TEMPLATE, Encoded, Example, encode
+from trainers.networks import load_tokenizer
+from trainers.objective_names import OBJECTIVES
 from trainers.objectives import pad_to, smoothed_nll
 from trainers.objectives.masked import hide_exactly, pack_examples, uniform_counts
 from trainers.packing import states_at
+from trainers.recipe import load_recipe
 
 ROLES = {"instruction": INSTRUCTION, "template": TEMPLATE, "output": OUTPUT}
 
@@ -84,11 +88,11 @@ def _causal(network, examples: Sequence[Example], pad: int, eos: int) -> list[Ex
     roles = [
         [*map(int, e.roles), *[OUTPUT] * (len(row) - len(e.prompt))] for e, row in zip(examples, rows, strict=True)
     ]
-    tokens_BT, attend_BT = pad_to(rows, pad), pad_to([[1] * len(row) for row in rows], 0)
-    role_BT = pad_to(roles, -1)[:, 1:]
+    padded = (pad_to(rows, pad), pad_to([[1] * len(row) for row in rows], 0), pad_to(roles, -1)[:, 1:])
+    tokens_BT, attend_BT, role_BT = (tensor.to(network.device) for tensor in padded)
     where_BT = role_BT >= 0
     states_MD = states_at(network, {"tokens_BT": tokens_BT, "attend_BT": attend_BT}, F.pad(where_BT, (0, 1)))
-    nll_BT = torch.zeros(where_BT.shape)
+    nll_BT = torch.zeros(where_BT.shape, device=network.device)
     nll_BT[where_BT] = smoothed_nll(network.get_output_embeddings()(states_MD), tokens_BT[:, 1:][where_BT], 0.0)
     made = []
     for nll_T, role_T in zip(nll_BT, role_BT, strict=True):
@@ -105,7 +109,7 @@ def _seq2seq(network, examples: Sequence[Example], pad: int, eos: int) -> list[E
     objective = Seq2Seq(pad=pad, eos=eos, normalise="token")
     made = []
     for example in examples:
-        batch = objective.collate([example])
+        batch = {name: tensor.to(network.device) for name, tensor in objective.collate([example]).items()}
         sums, tokens = objective.loss_sums(network, batch), objective.weights(batch)
         made.append(ExampleLoss({"output": float(sums)}, {"output": int(tokens)}))
     return made
@@ -114,13 +118,13 @@ def _seq2seq(network, examples: Sequence[Example], pad: int, eos: int) -> list[E
 def _any_order(backbone: MaskedBackbone, example: Example, draws: int, seed: int) -> ExampleLoss:
     """Mean over draws of L/k · Σ_hidden nll, k of the L content tokens hidden, k uniform."""
     rng = torch.Generator().manual_seed(seed)
-    clean = Canvas(**pack_examples(backbone.layout, backbone.ids, [example] * draws))
+    clean = Canvas(**pack_examples(backbone.layout, backbone.ids, [example] * draws)).to(backbone.device)
     size_B = clean.target_BT.sum(1)
     count_B = uniform_counts(size_B, rng)
     hidden_BT = hide_exactly(count_B, clean.target_BT, rng)
     noised = clean.with_tokens(clean.tokens_BT.masked_fill(hidden_BT, backbone.ids.mask))
     logits_MV = backbone.logits_at(backbone.hidden(noised), hidden_BT)
-    nll_BT = torch.zeros(hidden_BT.shape)
+    nll_BT = torch.zeros(hidden_BT.shape, device=backbone.device)
     nll_BT[hidden_BT] = smoothed_nll(logits_MV, clean.tokens_BT[hidden_BT], 0.0)
     bound_B = nll_BT.sum(1) * size_B / count_B
     error = float(bound_B.std() / draws**0.5) if draws > 1 else math.nan
@@ -129,32 +133,91 @@ def _any_order(backbone: MaskedBackbone, example: Example, draws: int, seed: int
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint as `losses` wants it."""
+    """A checkpoint as `losses` wants it, and how its records become examples (`room`: most tokens of one, None: any)."""
 
     network: Any
     tokenizer: Any
     record: CheckpointRecord | None
+    template: str = "plain"
+    room: int | None = None
+    too_long: str = "drop"
+    special_tokens: str = "none"
+
+    def encode(self, records: Sequence[dict]) -> Encoded:
+        """Records as this checkpoint read them in training; those of others: whole, or (too long for the network) dropped."""
+        longest = 2**31 if self.room is None else self.room
+        return encode(records, self.tokenizer, self.template, longest, self.too_long, self.special_tokens)
 
 
-def load(checkpoint: str) -> Loaded:
-    """A checkpoint of ours (any kind), ready to be measured.
+def load(
+    checkpoint: str, objective: str | None = None, template: str | None = None, device: str | None = None
+) -> Loaded:
+    """A checkpoint, ready to be measured: ours of any kind, or a hub id or folder whose `objective` is stated.
+
+    Args:
+        objective, template: of a checkpoint that is not ours (keys of OBJECTIVES and TEMPLATES); ours say it themselves.
+        device: default: cuda if there is one.
 
     Raises:
-        RecordError: its training did not finish, or its files were changed.
+        BackboneError: its training did not finish, its files were changed, or it cannot be loaded.
+        ConfigError: no objective, an unknown one or template, or any for a checkpoint of ours; no fast tokenizer.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    record = checkpoint_record(checkpoint)
+    _check_stated(checkpoint, record, objective, template)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if record is not None:
+        kind = "masked" if record.canvas in ("joint", "isolated") else record.canvas
+    else:
+        kind = OBJECTIVES[str(objective)].family
+    tokenizer = load_tokenizer(checkpoint)
+    network = (
+        load_masked(checkpoint, device=device).backbone if kind == "masked" else _written(checkpoint, kind, device)
+    )
+    if tokenizer.eos_token_id is None and kind != "masked":
+        raise ConfigError(f"the tokenizer of '{checkpoint}' has no end-of-sequence token, which ends every answer.")
+    if record is not None:
+        training, own = load_recipe(Path(checkpoint) / RECIPE_FILE).training, record.prompt_special_tokens
+        return Loaded(network, tokenizer, record, record.template, training.max_length, training.too_long, own)
+    own = "none" if kind == "masked" else "tokenizer"  # a masked LM's layout sets its own
+    return Loaded(network, tokenizer, None, template or "plain", _room(network, kind), special_tokens=own)
 
-    record = read_checkpoint(Path(checkpoint), verify=True)
-    if record.canvas in ("joint", "isolated"):
-        loaded = load_masked(checkpoint)
-        return Loaded(loaded.backbone, loaded.tokenizer, record)
-    auto = AutoModelForSeq2SeqLM if record.canvas == "seq2seq" else AutoModelForCausalLM
-    network = auto.from_pretrained(checkpoint, use_safetensors=True, dtype=torch.float32).eval()
-    return Loaded(network, AutoTokenizer.from_pretrained(checkpoint), record)
+
+def _check_stated(
+    checkpoint: str, record: CheckpointRecord | None, objective: str | None, template: str | None
+) -> None:
+    if record is not None and (objective or template):
+        raise ConfigError(
+            f"{checkpoint} says itself how it was trained ({record.canvas}, {record.template}): leave --objective and --template out."
+        )
+    if record is None and objective is None:
+        raise ConfigError(
+            f"'{checkpoint}' is no checkpoint of ours: name what it is trained for with --objective {', '.join(OBJECTIVES)}."
+        )
+    for what, value, known in (("objective", objective, OBJECTIVES), ("template", template, TEMPLATES)):
+        if value is not None and value not in known:
+            raise ConfigError(unknown(what, value, list(known)))
 
 
-def write(found: Sequence[ExampleLoss], path: Path) -> None:
-    """One line per example: its number, and nats and tokens of each role.
+def _written(checkpoint: str, kind: str, device: str) -> Any:
+    """A decoder or encoder-decoder."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+    with explained(checkpoint):
+        network: Any = auto.from_pretrained(checkpoint, use_safetensors=True, dtype=torch.float32)
+    return network.to(device).eval()
+
+
+def _room(network: Any, kind: str) -> int | None:
+    """Most tokens of prompt and target together that a network has positions for; None where it counts none."""
+    if isinstance(network, MaskedBackbone):
+        return network.max_length - network.layout.overhead
+    positions = getattr(network.config, "max_position_embeddings", None)
+    return positions - 1 if positions and kind == "causal" else positions  # a decoder's end-of-sequence token
+
+
+def write(found: Sequence[ExampleLoss], path: Path, numbers: Sequence[int] | None = None) -> None:
+    """One line per example: its record's number (default: its own), and nats and tokens of each role.
 
     Raises:
         RecordError: the file cannot be written.
@@ -162,7 +225,7 @@ def write(found: Sequence[ExampleLoss], path: Path) -> None:
     names, text = sorted({name for loss in found for name in loss.nats}), io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(["example", *(f"{name}_{what}" for name in names for what in ("nats", "tokens")), "standard_error"])
-    for number, loss in enumerate(found):
+    for number, loss in zip(range(len(found)) if numbers is None else numbers, found, strict=True):
         cells = [value for name in names for value in (f"{loss.nats[name]:.6f}", loss.tokens[name])]
         table.writerow([number, *cells, f"{loss.standard_error:.6f}"])
     write_atomically(path, text.getvalue())

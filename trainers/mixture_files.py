@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 
-from harness.suites import ConfigError
-from trainers.sources import ORIGIN, Record
+from harness.suites import ConfigError, unknown
+from trainers.sources import ORIGIN, READERS, Record, SourceSpec, stream
 
 MIXTURE = "mixture.json"  # written last: what the folder holds
 SHARD_ROWS, CHUNK_ROWS = 100_000, 5_000  # rows a file; rows in memory
@@ -118,3 +119,17 @@ def records_of(folder: Path, stem: str = "train", batch: int = 1000) -> Iterator
         for record in records:
             record["history"] = [tuple(pair) for pair in orjson.loads(record["history"])] if record["history"] else []
         yield records
+
+
+def records_in(path: Path, form: str) -> Iterator[Record]:
+    """The training records of a mixture's folder, or of a file in one of the public formats.
+
+    Raises:
+        ConfigError: no such format or file, or a row that does not have the format's keys.
+    """
+    if (path / MIXTURE).is_file():
+        return (record for batch in records_of(path) for record in batch)
+    if form not in READERS:
+        raise ConfigError(unknown("format", form, sorted(READERS)))
+    source = SourceSpec(name="rows", format=form, files=(glob.escape(str(path)),))  # type: ignore[arg-type]
+    return (record for _, _, _, record in stream([source]))

@@ -11,11 +11,13 @@ Shapes: B examples, T tokens, P packed rows, W tokens of a packed row, M places 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from harness.backbones import MaskedBackbone
@@ -26,18 +28,19 @@ from harness.windows import lost_windows
 
 def fill(order: Iterable[int], lengths: Sequence[int], room: int) -> list[list[int]]:
     """Indices in their order, as rows of at most `room` tokens; an example longer than a row is left out."""
-    rows: list[list[int]] = []
-    free = 0
-    for index in order:
-        length = int(lengths[index])
-        if length > room:
-            continue
-        if length > free:
-            rows.append([])
-            free = room
-        rows[-1].append(index)
-        free -= length
-    return rows
+    kept = np.array([index for index in order if lengths[index] <= room], dtype=np.int64)
+    ends = row_ends(np.array([lengths[index] for index in kept], dtype=np.int64), room).tolist()
+    return [kept[start:end].tolist() for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def row_ends(length_N: np.ndarray, room: int) -> np.ndarray:
+    """Where each row ends [R] when examples of at most `room` tokens fill rows in turn, each as far as the next one fits."""
+    total_N, ends, end = np.cumsum(length_N, dtype=np.int64), array("q"), 0
+    while end < len(total_N):
+        before = int(total_N[end - 1]) if end else 0
+        end = int(np.searchsorted(total_N, before + room, side="right"))
+        ends.append(end)
+    return np.frombuffer(ends, dtype=np.int64)
 
 
 @dataclass(frozen=True)

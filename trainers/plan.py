@@ -132,7 +132,7 @@ def _tokens_per_step(recipe: Recipe, examples: Sequence[Example], taken: Sample 
 
 
 def _packed_rows(recipe: Recipe, examples: Sequence[Example]) -> list[list[int]]:
-    lengths = own_plan(recipe, examples, 1).lengths
+    lengths = own_plan(recipe, examples, 1).lengths.tolist()
     return fill(range(len(lengths)), lengths, recipe.training.max_length)
 
 
