@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -11,8 +12,9 @@ import pytest
 from shared_files import PUBLISHED, needs_real
 from task_code import task_utils
 
-from harness import registration
-from harness.im_benchmarks import GROUPS, group_means, overall, part_scores
+from harness import evaluate, registration
+from harness.__main__ import parser
+from harness.im_benchmarks import GROUPS, group_means, means_shown, overall, part_scores
 from harness.mirror import DataError
 from harness.selection import leaf_tasks
 from harness.stock_tasks import stock_config
@@ -155,6 +157,40 @@ def test_a_missing_result_is_no_zero():
     del given["im_coqa"], given["im_piqa"]["acc_norm,none"]
     with pytest.raises(KeyError, match=r"im_piqa \(acc_norm,none\), im_coqa \(f1,none\)"):
         part_scores(given)
+
+
+def test_the_means_are_shown_as_published_and_corrected():
+    lines = means_shown(results()).splitlines()
+    others = "commonsense_reasoning 50.00, symbolic_problem_solving 50.00, bbh 50.00, safety 50.00"
+    for line, how, translation in zip(
+        lines, ("TER as if higher were better", "BLEU", "chrF"), (80, 30, 55), strict=True
+    ):
+        mean = (50 + translation) / 2
+        assert how in line
+        assert line.endswith(
+            f": {(5 * 50 + mean) / 6:.2f} (world_knowledge 50.00, multilinguality {mean:.2f}, {others})"
+        )
+    lacking = results()
+    del lacking["im_coqa"]
+    assert means_shown(lacking) == (
+        "no means of the paper: im_benchmarks needs results that are missing: im_coqa (f1,none)."
+    )
+
+
+def test_the_run_command_shows_them(monkeypatch, tmp_path, capsys):
+    given = results()
+    records = [SimpleNamespace(task=task, values=values, n_shot=0) for task, values in given.items()]
+    model = SimpleNamespace(rank=0, pretrained="toy")
+    for name, made in {
+        "leaf_tasks": (list(given), {"im_benchmarks": list(given)}),
+        "load_model": model,
+        "Runner": SimpleNamespace(run=lambda *_: records),
+        "summary": "a table",
+    }.items():
+        monkeypatch.setattr(evaluate, name, lambda *_, made=made, **__: made)
+    line = ["run", "--model", "ar", "--tasks", "im_benchmarks", "--output_path", str(tmp_path)]
+    evaluate.evaluate_model(parser().parse_args(line))
+    assert f"a table\nruns are in {tmp_path}\n{means_shown(given)}\n" in capsys.readouterr().out
 
 
 @needs_real

@@ -108,7 +108,7 @@ def test_every_task_runs_or_is_named_with_its_reason(adapter, networks, tmp_path
 
 def expected_gaps() -> dict[str, str]:
     """{task: words of the reason}."""
-    gaps = dict.fromkeys(NO_FILES.split(), NO_FILE)
+    gaps: dict[str, str] = dict.fromkeys(NO_FILES.split(), NO_FILE)
     for start, (number, words) in ELSEWHERE.items():
         found = [task for task in asked_for("all") if task.startswith(start)]
         assert len(found) == number, start
