@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.command_line import Parser
+
 EXAMPLES = """examples:
   python -m harness run --model nar_xlmr --tasks mini_heldout
   python -m harness run --model nar_xlmr --model_args pretrained=FacebookAI/xlm-roberta-base,length=fixed --tasks xp3_heldout --limit 20
@@ -31,7 +33,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m harness",
         description=__doc__,
         epilog=EXAMPLES,

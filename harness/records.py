@@ -60,6 +60,7 @@ class CheckpointRecord(Frozen):
     layout: dict[str, str | int | None] | None = None
     length_head: dict[str, str | int] | None = None
     template: str = "plain"
+    prompt_special_tokens: Literal["none", "tokenizer"] = "none"
     parameters: int
     parameters_without_embeddings: int
     steps: int

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from harness.command_line import Parser
 from harness.records import RecordError
 from harness.suites import ConfigError, Suite, load_suite
 from reports.locations import REPORT_FILE, ReportsError
@@ -26,7 +27,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m reports",
         description=__doc__,
         epilog=EXAMPLES,

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN = ("harness", "trainers", "reports")
 ALLOWED = {
     "harness": {"harness"},
-    "trainers": {"trainers"} | {f"harness.{m}" for m in ("canvas", "backbones", "templates", "noise", "records", "lengths", "suites", "progress", "mirror", "promptsource", "locks", "windows")},
-    "reports": {"reports", "harness.records", "harness.suites"},
+    "trainers": {"trainers"} | {f"harness.{m}" for m in ("canvas", "backbones", "templates", "noise", "records", "lengths", "suites", "progress", "mirror", "promptsource", "locks", "windows", "command_line")},
+    "reports": {"reports", "harness.records", "harness.suites", "harness.command_line"},
 }  # fmt: skip
 BARRED = {"harness": (), "trainers": ("lm_eval",), "reports": ("torch", "lm_eval", "transformers", "datasets")}
 

@@ -4,10 +4,12 @@ import http.server
 import json
 import threading
 import zlib
+from dataclasses import asdict, replace
 
 import pytest
 
 from harness.suites import ConfigError
+from trainers.__main__ import main
 from trainers.bootstrap import (
     REQUESTS,
     TASKS,
@@ -112,8 +114,33 @@ def test_a_killed_run_goes_on_without_paying_twice(tmp_path):
 
 
 def test_the_budget_stops_it(tmp_path):
-    made = bootstrap(SEEDS, Settings("m", wanted=1000, price_in=1000.0, budget=3.0), tmp_path, Model())
+    made = bootstrap(SEEDS, Settings("m", wanted=1000, price_in=1000.0, price_out=0.0, budget=3.0), tmp_path, Model())
     assert made.stopped == "budget of $3.0 spent" and made.requests == 3 and made.cost == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    "prices", [{}, {"price_in": 1.0}, {"price_in": 0.0, "price_out": 0.0}, {"price_in": -1.0, "price_out": 2.0}]
+)
+def test_a_budget_without_prices_asks_nothing(tmp_path, prices):
+    model = Model()
+    with pytest.raises(ConfigError, match="needs the prices"):
+        bootstrap(SEEDS, Settings("m", budget=3.0, **prices), tmp_path, model)
+    assert model.asked == 0 and not (tmp_path / REQUESTS).exists()
+
+
+def test_without_a_count_of_tokens_a_budget_stops_and_loses_nothing(tmp_path):
+    asked = []
+
+    def silent(prompt):
+        asked.append(prompt)
+        return prompt_answer(prompt), "stop", None, None
+
+    settings = Settings("m", wanted=4, budget=3.0, price_in=1.0, price_out=1.0)
+    with pytest.raises(ConfigError, match="does not say how many tokens"):
+        bootstrap(SEEDS, settings, tmp_path, silent)
+    assert len(asked) == 1
+    made = bootstrap(SEEDS, replace(settings, budget=None), tmp_path, silent)
+    assert len(asked) == made.requests == 2 and len(made.tasks) == 4 and made.cost is None
 
 
 def test_the_same_answer_again_and_again_is_an_error(tmp_path):
@@ -157,6 +184,41 @@ def test_an_openai_compatible_endpoint_is_asked(tmp_path, monkeypatch):
     made = bootstrap(SEEDS, settings, tmp_path, openai_client(settings))
     server.shutdown()
     assert len(made.tasks) == 4 and "none" not in (tmp_path / REQUESTS).read_text()
+
+
+class Refusing(Endpoint):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(401)
+
+
+def test_an_endpoint_that_refuses_or_is_not_there_is_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr("openai._base_client.time.sleep", lambda seconds: None)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text("".join(json.dumps(asdict(task)) + "\n" for task in SEEDS))
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    command = [
+        "trainers",
+        "bootstrap",
+        "--seeds",
+        str(seeds),
+        "--model",
+        "m",
+        "--base-url",
+        url,
+        "--out",
+        str(tmp_path),
+    ]
+    for error in ("AuthenticationError", "APIConnectionError"):
+        monkeypatch.setattr("sys.argv", command)
+        assert main() == 2
+        said = capsys.readouterr().err
+        assert error in said and url in said and len(said.splitlines()) == 1
+        server.shutdown()
+        server.server_close()
 
 
 def test_seed_tasks_are_read_in_both_forms(tmp_path):

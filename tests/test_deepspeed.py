@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from harness.suites import ConfigError
 from trainers import commands
+from trainers.recipe import TrainingSpec
+from trainers.stages import optimiser_class
 
 WIDE = 512  # ZeRO-3 leaves parameters of fewer than 100,000 numbers whole
 installed = pytest.mark.skipif(
@@ -25,6 +27,14 @@ def test_a_missing_package_is_a_sentence(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="--launch deepspeed3 needs DeepSpeed, which is not installed"):
         commands.launch("deepspeed3", 2, ["train"])
+
+
+def test_adafactor_is_refused_where_its_rows_and_columns_would_be_lost(monkeypatch):
+    training = TrainingSpec(steps=1, learning_rate=1e-3, optimiser="adafactor")
+    assert optimiser_class(training) is not None
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ConfigError, match="adafactor: DeepSpeed gives it flat pieces"):
+        optimiser_class(training)
 
 
 @installed

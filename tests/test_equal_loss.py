@@ -8,7 +8,7 @@ import torch
 
 from trainers import training_speed
 from trainers.equal_loss import Point, compare, curves, first_time, look_steps
-from trainers.training_speed import Setting, clocked, examples, ways
+from trainers.training_speed import OURS, Setting, clocked, examples, ways
 
 TINY = Setting(width=16, layers=1, vocabulary=64, examples=64, held_out=8, batch=8, epochs=2, micro_tokens=512)
 
@@ -38,6 +38,13 @@ def test_times_and_last_losses_are_compared_seed_by_seed():
     late_one = named["time to the plain Trainer's loss, plain Trainer ÷ bucketed", "s (wall)"]
     assert late_one.repeats == 1 and "1 of 2" in late_one.note
     assert not any("time" in what and "packed" in what for what, _ in named)  # never reached: no number
+
+
+def test_a_loss_that_is_reached_at_once_is_counted():
+    plain = [line(4.0, 3.0), line(4.0, 3.0)]
+    found = compare({"plain": plain, **dict.fromkeys(OURS, [line(2.0, seconds=0), line(4.0, 3.0, seconds=5)])}, TINY)
+    one = next(one for one in found if one.unit == "s (wall)")
+    assert one.value == pytest.approx(2.0) and one.repeats == 1 and "reached by 2 of 2 seeds, by 1 at once;" in one.note
 
 
 def test_a_curve_is_looked_at_after_equal_shares_and_at_its_end():

@@ -18,14 +18,15 @@ from harness.suites import ConfigError
 from tests.conftest import masked_network, special
 from tests.forked import Forked, free_port, join_processes
 from tests.test_objectives import LLAMA, MT5, objective_of, rng
+from trainers.assemble import check_network
 from trainers.batches import BatchPlan, PackedPlan, Steps, pieces
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import Example
 from trainers.module import ObjectiveModule
 from trainers.networks import build_network
 from trainers.objectives import cut, divided
-from trainers.packing import fill
-from trainers.recipe import BackboneSpec, load_recipe
+from trainers.packing import fill, states_at
+from trainers.recipe import BackboneSpec, LayoutSpec, load_recipe
 from trainers.state import TENSORS, put_back, put_weights_back, tensors_of, whole_weights
 
 SIZES = [(3, 2), (1, 4), (6, 1), (2, 2), (5, 7), (1, 1), (4, 3), (2, 5)]
@@ -178,6 +179,70 @@ def test_a_packed_example_does_not_see_its_neighbours(tokenizer):
                 packed[name][0, 1:3] = 90
         sums.append(float(objective.loss_sums(network, packed)[0].detach()))
         assert sums[0] > 0 and sums[0] == pytest.approx(sums[1], rel=1e-5), case
+
+
+def test_bfloat16_packs_blooms_long_rows_as_exactly_as_loose_ones(tokenizer):
+    # biases that ran on would reach 414 at the row's end, where neighbours in bfloat16 are 2 apart
+    shape = {**DECODERS["bloom"], "hidden_size": 64, "n_layer": 1, "n_head": 16}
+    spec = BackboneSpec(family="bloom", shape=shape, initializer_std=0.3)
+    network, objective = build_network(spec, "causal", tokenizer, 0).eval(), objective_of("causal", tokenizer)
+    long, asked = (Example((20, 21) * 290, (60,), (1,) * 580), Example(tuple(range(20, 50)), (60, 61, 62), (1,) * 30))
+    batch = objective.collate([long, asked])
+    packed = {**batch, "pack_B": torch.zeros(2, dtype=torch.long)}
+    at_BT = batch["attend_BT"].bool() & (torch.arange(2) == 1).unsqueeze(1)
+    with torch.no_grad():
+        exact_MD = states_at(network, batch, at_BT)
+        with torch.autocast("cpu", torch.bfloat16):
+            loose_MD, packed_MD = states_at(network, batch, at_BT), states_at(network, packed, at_BT)
+    assert (loose_MD - exact_MD).norm() < 0.02 * exact_MD.norm()
+    assert (packed_MD - loose_MD).norm() < 0.002 * exact_MD.norm()
+    assert torch.equal(states_at(network, batch, at_BT), exact_MD)  # loose rows again: with biases of their own
+
+
+def flash_by_positions(module, query_BHTD, key_BHTD, value_BHTD, mask, *, scaling, position_ids=None, **_ignored):
+    """What transformers' flash attention computes without a mask: examples are told apart in a single row only."""
+    assert mask is None
+    places = torch.arange(query_BHTD.shape[2])
+    seen_BTT = (places.unsqueeze(1) >= places).expand(len(query_BHTD), -1, -1)
+    if position_ids is not None and len(query_BHTD) == 1:
+        number_1T = (position_ids == 0).cumsum(1)
+        seen_BTT = seen_BTT & (number_1T.unsqueeze(2) == number_1T.unsqueeze(1))
+    out = torch.nn.functional.scaled_dot_product_attention(
+        query_BHTD, key_BHTD, value_BHTD, attn_mask=seen_BTT.unsqueeze(1), scale=scaling
+    )
+    return out.transpose(1, 2).contiguous(), None
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_flash_attention_gets_all_examples_in_one_row(tokenizer, family):
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register("flash_by_positions", flash_by_positions)
+    AttentionMaskInterface.register("flash_by_positions", lambda *_given, **_named: None)
+    network, objective, loose, packed = packed_case(tokenizer, family, "causal", {"instruction_loss": True}, None)
+    weights, shapes = objective.weights(loose), []
+    one = gradient(network, objective, [loose], weights)
+    network.config._attn_implementation = "flash_by_positions"
+    network.get_input_embeddings().register_forward_hook(lambda _module, given, _out: shapes.append(given[0].shape))
+    other = gradient(network, objective, [packed], weights)
+    assert shapes == [(1, int(loose["attend_BT"].sum()))]
+    assert torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max()))
+
+
+def test_flash_attention_is_refused_where_it_would_need_a_mask(tokenizer):
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model("modernbert")
+    config._attn_implementation = "flash_attention_2"
+    masked = load_recipe(Path("trainers/recipes/mini/diffusionllm.yaml"))
+    seq2seq = load_recipe(Path("trainers/recipes/mini/mt0.yaml"))
+    check_network(masked, config)
+    for recipe in (masked, seq2seq):
+        packed = recipe.model_copy(update={"training": recipe.training.model_copy(update={"packing": True})})
+        with pytest.raises(ConfigError, match="takes no mask.*training.packing"):
+            check_network(packed, config)
+    with pytest.raises(ConfigError, match="takes no mask.*layout.name: isolated"):
+        check_network(masked.model_copy(update={"layout": LayoutSpec(name="isolated")}), config)
 
 
 def test_packed_steps_are_cut_between_packed_rows(tokenizer):

@@ -10,14 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from harness.records import RecordError, read_checkpoint
-from tests.forked import Forked
+from tests.forked import Forked, free_port, join_processes
 from tests.test_training import weights
 from trainers.__main__ import main
 from trainers.checkpoint import train_checkpoint
+from trainers.module import ObjectiveModule
 from trainers.recipe import load_recipe
-from trainers.state import StateFolder
+from trainers.state import TENSORS, StateFolder, put_weights_back, tensors_of
+from trainers.trainer import ObjectiveTrainer, TrainingError
 
 STEPS = 12
 
@@ -144,8 +148,6 @@ def test_an_unwritable_folder_is_found_before_training(checkpoints, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_leaves_the_last_good_state(checkpoints, tmp_path):
-    from trainers.trainer import TrainingError
-
     root = checkpoints["mt0"].parent
     recipe = load_recipe(Path("trainers/recipes/mini/decoder_it.yaml"), steps=30)
     training = recipe.training.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})
@@ -155,3 +157,97 @@ def test_a_loss_that_is_not_a_number_leaves_the_last_good_state(checkpoints, tmp
         train_checkpoint(wild, **where, state_seconds=0)
     states = sorted((tmp_path / "wild.training" / "main").glob("step-*"))
     assert states and all(os.path.exists(state / "state.json") for state in states) and not (tmp_path / "wild").exists()
+    for state in states:
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in load_file(state / TENSORS).values()), state
+
+
+def infinite_gradient(monkeypatch, step: int) -> None:
+    """From here on, the gradient of a step (counted from 1) has an infinite number, its loss not."""
+    real = ObjectiveTrainer.training_step
+
+    def training_step(self, model, *arguments, **settings):
+        loss = real(self, model, *arguments, **settings)
+        if self.state.global_step + 1 == step:
+            next(model.parameters()).grad.view(-1)[0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(ObjectiveTrainer, "training_step", training_step)
+
+
+def test_an_infinite_gradient_leaves_the_last_good_state(checkpoints, tmp_path, monkeypatch):
+    root, out = checkpoints["decoder_it"].parent, tmp_path / "one"
+    with monkeypatch.context() as patched:
+        infinite_gradient(patched, 5)
+        with pytest.raises(TrainingError, match="weights are not finite after step 5.*nothing more was saved"):
+            whole("decoder_it", root, out, state_seconds=0)
+    assert sorted(p.name for p in (tmp_path / "one.training" / "main").iterdir()) == [
+        "step-000000003",
+        "step-000000004",
+    ]
+    whole("decoder_it", root, out)
+    whole("decoder_it", root, tmp_path / "other")
+    assert weights(out) == weights(tmp_path / "other")
+
+
+def test_an_infinite_gradient_of_the_last_step_is_not_sealed(checkpoints, tmp_path, monkeypatch):
+    infinite_gradient(monkeypatch, STEPS)
+    with pytest.raises(TrainingError, match=f"weights are not finite after step {STEPS}"):
+        whole("decoder_it", checkpoints["decoder_it"].parent, tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+
+
+def test_every_process_stops_when_the_loss_of_one_is_not_a_number(checkpoints, tmp_path):
+    root = checkpoints["decoder_it"].parent
+
+    def train(rank: int) -> int:
+        join_processes(rank, 2, port)
+        real = ObjectiveModule.forward
+        ObjectiveModule.forward = lambda self, *given, **named: (
+            real(self, *given, **named) * (1 if rank else float("nan"))
+        )  # type: ignore[method-assign]
+        try:
+            whole("decoder_it", root, tmp_path / "out")
+        except TrainingError as error:
+            return 10 + ("in another process" in str(error))
+        return 0
+
+    port = free_port()
+    assert [child.wait() for child in [Forked(train, rank) for rank in range(2)]] == [10, 11]
+
+
+def test_a_state_of_another_number_of_processes_is_refused(checkpoints, tmp_path, monkeypatch):
+    root, out = checkpoints["decoder_it"].parent, tmp_path / "one"
+    stopped("decoder_it", root, out, monkeypatch, 7)
+    seal = tmp_path / "one.training" / "main" / "step-000000007" / "state.json"
+    seal.write_text(json.dumps(json.loads(seal.read_text()) | {"processes": 8}))
+    with pytest.raises(RecordError, match=r"written by 8 process\(es\), and this training has 1"):
+        whole("decoder_it", root, out)
+    assert seal.is_file()
+
+
+def test_a_state_without_a_trained_weight_is_refused(tmp_path):
+    class Tied(torch.nn.Module):
+        def __init__(self, renamed: bool = False):
+            super().__init__()
+            self.embeddings, self.output, self.frozen = (torch.nn.Linear(2, 2, bias=False) for _ in range(3))
+            self.output.weight = self.embeddings.weight
+            self.frozen.requires_grad_(False)
+            self.add_module("mlp" if renamed else "ffn", torch.nn.Linear(2, 3))
+
+    module, other = Tied(), Tied()
+    tensors, _ = tensors_of(module, torch.optim.SGD([p for p in module.parameters() if p.requires_grad]))
+    assert len(tensors) == 3  # tied weights once, frozen ones not
+    save_file(tensors, tmp_path / TENSORS)
+    put_weights_back(tmp_path, other)
+    assert torch.equal(other.output.weight, module.embeddings.weight) and torch.equal(other.ffn.bias, module.ffn.bias)  # type: ignore[union-attr]
+    with pytest.raises(RecordError, match=r"lacks 2 of the weights that are trained \(mlp.weight, mlp.bias"):
+        put_weights_back(tmp_path, Tied(renamed=True))
+
+
+def test_what_is_not_installed_is_not_blamed_on_a_tracker(checkpoints, tmp_path, monkeypatch):
+    def missing(*_arguments, **_settings):
+        raise ImportError("package x is needed")
+
+    monkeypatch.setattr("trainers.trainer.ObjectiveTrainer", missing)
+    with pytest.raises(TrainingError, match="^package x is needed$"):
+        whole("decoder_it", checkpoints["decoder_it"].parent, tmp_path / "one")

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from harness.command_line import Parser
+
 EXAMPLES = """examples:
   python -m trainers world --out results/mini/corpus
   python -m trainers tokenizer --corpus results/mini/corpus --out results/mini/tokenizer
@@ -21,7 +23,7 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line; `--help` of each command explains it."""
-    main_parser = argparse.ArgumentParser(
+    main_parser = Parser(
         prog="python -m trainers",
         description=__doc__,
         epilog=EXAMPLES,

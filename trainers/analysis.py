@@ -122,7 +122,8 @@ def analyse(subjects: Sequence[Subject], test: Sequence[dict], *, examples: int 
 
 def _measured(one: Subject, loaded, part: str, records: Sequence[dict], answers: int) -> tuple[list, SummaryRow]:
     room = one.recipe.training.max_length
-    made = encode(records, loaded.tokenizer, one.recipe.template, room, one.recipe.training.too_long)
+    options = (room, one.recipe.training.too_long, one.recipe.prompt_special_tokens)
+    made = encode(records, loaded.tokenizer, one.recipe.template, *options)
     ids = {"pad": loaded.tokenizer.pad_token_id, "eos": loaded.tokenizer.eos_token_id}
     name, measured = one.folder.name, losses(loaded.network, made.examples, **ids)
     rows = [

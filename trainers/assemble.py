@@ -14,7 +14,7 @@ from harness.lengths import make_length_head
 from harness.suites import ConfigError
 from trainers.networks import build_network
 from trainers.objectives import Objective, make_objective
-from trainers.packing import check_packable
+from trainers.packing import check_packable, is_flash
 from trainers.recipe import LoraSpec, Recipe
 
 
@@ -67,8 +67,21 @@ def check_network(recipe: Recipe, config: Any) -> None:
     """ConfigError or BackboneError when the recipe reads rows in a way that a network of this configuration cannot."""
     if recipe.training.packing:
         check_packable(config)
+    if is_flash(config):
+        _check_flash(recipe)
     if recipe.layout is not None:
         check_layout(config, Layout(recipe.layout.name, recipe.layout.target_position))
+
+
+def _check_flash(recipe: Recipe) -> None:
+    """ConfigError where rows need a mask of ours: prompt-isolated ones, and packed ones but of decoders."""
+    isolated = recipe.layout is not None and recipe.layout.name == "isolated"
+    if isolated or (recipe.training.packing and recipe.family != "causal"):
+        raise ConfigError(
+            "backbone.attention: flash attention takes no mask, which "
+            f"{'layout.name: isolated' if isolated else f'training.packing of a {recipe.family} network'} needs: "
+            "use attention: sdpa."
+        )
 
 
 def _autoregressive(recipe: Recipe, network, tokenizer) -> Assembled:

@@ -30,7 +30,7 @@ NO_INPUT = "<noinput>"
 
 @dataclass(frozen=True)
 class Settings:
-    """Prices in US dollars per million tokens; `budget` is never exceeded by more than one request."""
+    """Prices in US dollars per million tokens; `budget`, which needs both, is never exceeded by more than one request."""
 
     model: str
     base_url: str | None = None
@@ -45,8 +45,8 @@ class Settings:
         False  # Alpaca's filter: instructions must start with an ASCII letter, which leaves English only
     )
     language: str = "English"
-    price_in: float = 0.0
-    price_out: float = 0.0
+    price_in: float | None = None
+    price_out: float | None = None
     budget: float | None = None
     seed: int = 0
 
@@ -67,34 +67,40 @@ class Outcome:
     tasks: list[Task] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     requests: int = 0
-    cost: float = 0.0
+    cost: float | None = 0.0
     stopped: str = "enough"
 
 
 class Client(Protocol):
-    """One completion: (text, finish reason, prompt tokens, completion tokens)."""
+    """One completion: (text, finish reason, prompt tokens, completion tokens); no tokens where the endpoint counts none."""
 
-    def __call__(self, prompt: str) -> tuple[str, str, int, int]: ...
+    def __call__(self, prompt: str) -> tuple[str, str, int | None, int | None]: ...
 
 
 def openai_client(settings: Settings) -> Client:
-    """A client of any OpenAI-compatible endpoint; ConfigError without a key."""
+    """A client of any OpenAI-compatible endpoint; ConfigError without a key, or (of a call) where it cannot be asked."""
     if not os.environ.get("OPENAI_API_KEY"):
         raise ConfigError(
             "OPENAI_API_KEY is not set: the endpoint's key is read from the environment (any text for a local one)."
         )
-    from openai import OpenAI
+    from openai import OpenAI, OpenAIError
 
     client = OpenAI(base_url=settings.base_url, max_retries=5)
 
-    def complete(prompt: str) -> tuple[str, str, int, int]:
-        answer = client.chat.completions.create(
-            model=settings.model, messages=[{"role": "user", "content": prompt}], temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-        )  # fmt: skip
+    def complete(prompt: str) -> tuple[str, str, int | None, int | None]:
+        try:
+            answer = client.chat.completions.create(
+                model=settings.model, messages=[{"role": "user", "content": prompt}], temperature=settings.temperature,
+                max_tokens=settings.max_tokens,
+            )  # fmt: skip
+        except OpenAIError as error:
+            raise ConfigError(
+                f"{client.base_url} did not answer ({type(error).__name__}: {str(error).splitlines()[0]}). What was paid is "
+                "kept; the same command goes on from there."
+            ) from error
         choice, used = answer.choices[0], answer.usage
-        text, reason = choice.message.content or "", choice.finish_reason or ""
-        return text, reason, used.prompt_tokens if used else 0, used.completion_tokens if used else 0
+        tokens_in, tokens_out = (used.prompt_tokens, used.completion_tokens) if used else (None, None)
+        return choice.message.content or "", choice.finish_reason or "", tokens_in, tokens_out
 
     return complete
 
@@ -184,20 +190,31 @@ def bootstrap(seeds: Sequence[Task], settings: Settings, folder: Path, client: C
     """Ask until `wanted` tasks are kept or the budget is spent; goes on from the folder's requests where there are any.
 
     Raises:
-        ConfigError: too few seed tasks, or the folder's requests were made with other settings.
+        ConfigError: too few seed tasks, the folder's requests were made with other settings, or a budget that cannot be
+            kept: without prices, or from an endpoint that does not count tokens.
         RecordError: the folder cannot be written.
     """
     if len(seeds) < settings.shown:
         raise ConfigError(f"{len(seeds)} seed tasks, and each request shows {settings.shown}.")
+    if settings.budget is not None and not _priced(settings):
+        raise ConfigError(
+            f"a budget of ${settings.budget} needs the prices of prompt and answer tokens (--price-in and --price-out, US "
+            "dollars per million; 0 for one that is free): nothing was asked."
+        )
     made, score = Outcome(), rouge_scorer()
     texts = [task.instruction for task in seeds]
-    identity = digest_of([asdict(settings) | {"wanted": 0, "budget": 0}, [asdict(task) for task in seeds]])
+    identity = digest_of(
+        [
+            asdict(settings) | {"wanted": 0, "budget": 0, "price_in": 0.0, "price_out": 0.0},
+            [asdict(task) for task in seeds],
+        ]
+    )
     paid = _paid(folder / REQUESTS, identity)
     idle = 0
     while len(made.tasks) < settings.wanted:
         number = made.requests
         if number >= len(paid):
-            if settings.budget is not None and made.cost >= settings.budget:
+            if settings.budget is not None and made.cost is not None and made.cost >= settings.budget:
                 made.stopped = f"budget of ${settings.budget} spent"
                 break
             if idle >= 20:
@@ -209,7 +226,12 @@ def bootstrap(seeds: Sequence[Task], settings: Settings, folder: Path, client: C
             paid.append(entry)
         entry = paid[number]
         made.requests += 1
-        made.cost += (entry["tokens_in"] * settings.price_in + entry["tokens_out"] * settings.price_out) / 1e6
+        made.cost = _added(made.cost, entry, settings)
+        if made.cost is None and settings.budget is not None:
+            raise ConfigError(
+                f"the endpoint does not say how many tokens it used, so a budget cannot be kept: stopped. {folder / REQUESTS} "
+                "has every answer; the same command without a budget goes on from there."
+            )
         before = len(made.tasks)
         for task in parse(entry["answer"], settings.shown + 1, entry["finish_reason"]):
             reason = fault(task, settings)
@@ -225,6 +247,21 @@ def bootstrap(seeds: Sequence[Task], settings: Settings, folder: Path, client: C
         folder / TASKS, json.dumps([asdict(task) for task in made.tasks], ensure_ascii=False, indent=1) + "\n"
     )
     return made
+
+
+def _priced(settings: Settings) -> bool:
+    """Whether both prices are known, and one of them counts."""
+    prices = (settings.price_in, settings.price_out)
+    return all(price is not None and price >= 0 for price in prices) and any(prices)
+
+
+def _added(cost: float | None, entry: dict[str, Any], settings: Settings) -> float | None:
+    """The cost with one request more, US dollars; None where prices or tokens are not known."""
+    known = (cost, entry["tokens_in"], entry["tokens_out"], settings.price_in, settings.price_out)
+    if any(value is None for value in known):
+        return None
+    before, tokens_in, tokens_out, price_in, price_out = known
+    return before + (tokens_in * price_in + tokens_out * price_out) / 1e6
 
 
 def _paid(path: Path, identity: str) -> list[dict[str, Any]]:

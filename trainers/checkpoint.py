@@ -79,7 +79,8 @@ def train_checkpoint(
         recipe=recipe.name, recipe_id=recipe_id, label=recipe.label, adapter=recipe.adapter, objective=recipe.objective.name,
         seed=recipe.seed, canvas=recipe.layout.name if recipe.layout else recipe.family,
         layout=recipe.layout.model_dump() if recipe.layout else None,
-        length_head=head_settings(recipe), template=recipe.template, parameters=total, parameters_without_embeddings=core,
+        length_head=head_settings(recipe), template=recipe.template,
+        prompt_special_tokens=recipe.prompt_special_tokens, parameters=total, parameters_without_embeddings=core,
         steps=run.training.steps, **run.seen(), final_loss=_final_loss(history),
         corpus=data, commit=commit, dirty=dirty, packages=package_versions(), device=device_name(), finished=now(),
     )  # fmt: skip
@@ -124,7 +125,9 @@ def training_examples(recipe: Recipe, corpus: Path | None, tokenizer, mixture: P
     if recipe.mixture.source == "sources":
         with processes().main_process_first():
             digest = digest_of(tokenizer.backend_tokenizer.to_str())
-            found: Sequence[Example] = tokenise(mixture, tokenizer, digest, recipe.template, training)
+            found: Sequence[Example] = tokenise(
+                mixture, tokenizer, digest, recipe.template, training, recipe.prompt_special_tokens
+            )
     else:
         found = file_examples(recipe, corpus, tokenizer)
     return blocks(found, training.max_length, tokenizer.eos_token_id) if training.blocks else found

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LAUNCHES = ("ddp", "fsdp2", "deepspeed2", "deepspeed3")
-
 
 def positive(text: str) -> int:
     """A whole number of at least 1 from the command line, 1_000_000 and 1000000 alike."""
@@ -81,8 +79,8 @@ def add(commands: Any) -> None:
     one.add_argument("--base-url")
     one.add_argument("--wanted", type=positive, default=1000)
     one.add_argument("--budget", type=float, help="US dollars; needs the two prices")
-    one.add_argument("--price-in", type=float, default=0.0, help="US dollars per million prompt tokens")
-    one.add_argument("--price-out", type=float, default=0.0, help="US dollars per million answer tokens")
+    one.add_argument("--price-in", type=float, help="US dollars per million prompt tokens")
+    one.add_argument("--price-out", type=float, help="US dollars per million answer tokens")
     one.add_argument("--language", default="English")
     one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
@@ -221,8 +219,9 @@ def _losses(arguments: argparse.Namespace) -> None:
 
     loaded = load(arguments.checkpoint)
     records = read_records([arguments.records], arguments.limit)
-    template = loaded.record.template if loaded.record else "plain"
-    encoded = encode(records, loaded.tokenizer, template, 1_000_000)
+    record = loaded.record
+    template, around = (record.template, record.prompt_special_tokens) if record else ("plain", "none")
+    encoded = encode(records, loaded.tokenizer, template, 1_000_000, special_tokens=around)
     found = losses(
         loaded.network, encoded.examples, pad=loaded.tokenizer.pad_token_id, eos=loaded.tokenizer.eos_token_id
     )
@@ -268,9 +267,10 @@ def _bootstrap(arguments: argparse.Namespace) -> None:
         price_in=arguments.price_in, price_out=arguments.price_out, language=arguments.language,
     )  # fmt: skip
     made = bootstrap(seed_tasks(arguments.seeds), settings, arguments.out, openai_client(settings))
+    cost = "cost unknown (no prices, or no count of tokens)" if made.cost is None else f"${made.cost:.2f}"
     dropped = ", ".join(f"{reason}: {count}" for reason, count in sorted(made.dropped.items()))
     print(
-        f"{arguments.out / TASKS}: {len(made.tasks)} tasks, {made.requests} requests, ${made.cost:.2f}; dropped {dropped or 'none'}"
+        f"{arguments.out / TASKS}: {len(made.tasks)} tasks, {made.requests} requests, {cost}; dropped {dropped or 'none'}"
     )
 
 

@@ -34,11 +34,19 @@ class Encoded:
     too_long: int
 
 
-def encode(records: Sequence[dict], tokenizer, template: str, max_length: int, too_long: str = "drop") -> Encoded:
+def encode(
+    records: Sequence[dict],
+    tokenizer,
+    template: str,
+    max_length: int,
+    too_long: str = "drop",
+    special_tokens: str = "none",
+) -> Encoded:
     """Encode records (`inputs`, `targets`; `context`, `history`, `system` where there are any).
 
     Those of more than `max_length` tokens are dropped and counted, or (`too_long`) cut: "cut_end" from the right, the
-    target first (Instruction Modelling), "cut_prompt" the prompt from its left (DiffusionLLM).
+    target first (Instruction Modelling), "cut_prompt" the prompt from its left (DiffusionLLM). `special_tokens`: a
+    recipe's `prompt_special_tokens`.
 
     Raises:
         ValueError: a record without text in `inputs` or `targets`.
@@ -59,14 +67,23 @@ def encode(records: Sequence[dict], tokenizer, template: str, max_length: int, t
         [r.prompt for r in rendered], add_special_tokens=False
     )
     targets = backend.encode_batch_fast([r.target for r in rendered], add_special_tokens=False)
+    before, behind = around(tokenizer) if special_tokens == "tokenizer" else ((), ())
     examples, numbers = [], []
     for number, (text, prompt, target) in enumerate(zip(rendered, prompts, targets, strict=True)):
         ids, roles = _prompt(text, prompt, tokenizer.eos_token_id)
-        example = _fitted(Example(ids, tuple(target.ids), roles), max_length, too_long)
+        roles = (TEMPLATE,) * len(before) + roles + (TEMPLATE,) * len(behind)
+        example = _fitted(Example(before + ids + behind, tuple(target.ids), roles), max_length, too_long)
         if example is not None:
             examples.append(example)
             numbers.append(number)
     return Encoded(examples, numbers, len(rendered) - len(examples))
+
+
+def around(tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids that a fast tokenizer puts before and behind a text of its own accord."""
+    encoding = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
+    own = [place for place, added in enumerate(encoding.special_tokens_mask) if not added]
+    return tuple(encoding.ids[: own[0]]), tuple(encoding.ids[own[-1] + 1 :])
 
 
 def _prompt(text: Rendered, encoding, eos: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -37,7 +37,7 @@ def file_examples(recipe: Recipe, corpus: Path | None, tokenizer) -> list[Exampl
         return _encoded(recipe, files, tokenizer)
     what = [
         digests(files), recipe.mixture.records, tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id,
-        recipe.template, training.max_length, training.too_long,
+        recipe.template, training.max_length, training.too_long, recipe.prompt_special_tokens,
     ]  # fmt: skip
     path = corpus / FOLDER / f"{digest_of(what)}.safetensors"
     if path.is_file():
@@ -50,7 +50,8 @@ def file_examples(recipe: Recipe, corpus: Path | None, tokenizer) -> list[Exampl
 
 def _encoded(recipe: Recipe, files: Sequence[Path], tokenizer) -> list[Example]:
     records, training = read_records(files, recipe.mixture.records), recipe.training
-    return encode(records, tokenizer, recipe.template, training.max_length, training.too_long).examples
+    options = (training.max_length, training.too_long, recipe.prompt_special_tokens)
+    return encode(records, tokenizer, recipe.template, *options).examples
 
 
 def _packed(examples: Sequence[Example]) -> bytes:

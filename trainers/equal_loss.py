@@ -107,10 +107,13 @@ def compare(found: dict[str, list[list[Point]]], setting: Setting) -> list[Compa
                 (first_time(ours, target, clock), first_time(plain, target, clock))
                 for ours, plain, target in zip(found[way], found["plain"], targets, strict=True)
             ]
-            reached = [(plain, ours) for ours, plain in pairs if ours and plain]
-            note = f"reached by {len(reached)} of {len(pairs)} seeds; spread {spread:.4f} nats; {shape}"
-            if reached:
-                plain, ours = zip(*reached, strict=True)
+            reached = [(plain, ours) for ours, plain in pairs if ours is not None and plain is not None]
+            timed = [times for times in reached if min(times) > 0]  # a curve that begins there has no ratio
+            note = f"reached by {len(reached)} of {len(pairs)} seeds"
+            note += f", by {len(reached) - len(timed)} at once" if len(reached) > len(timed) else ""
+            note += f"; spread {spread:.4f} nats; {shape}"
+            if timed:
+                plain, ours = zip(*timed, strict=True)
                 what = f"time to the plain Trainer's loss, plain Trainer ÷ {way}"
                 compared.append(paired(what, f"s ({clock})", "ratio", plain, ours, note))
     return compared

@@ -112,7 +112,12 @@ def finished(folder: Path, identity: str | None = None) -> dict[str, Any] | None
     return summary
 
 
-def _write(spec: MixtureSpec, folder: Path, identity: str) -> dict[str, Any]:
+def surveyed(spec: MixtureSpec) -> tuple[Survey, np.ndarray, np.ndarray]:
+    """The first pass: the survey of all rows, and what was decided of each: outcome [N] and copies [N].
+
+    Raises:
+        ConfigError: a source cannot be read, or nothing is left to train on.
+    """
     from trainers.contamination import Overlap
 
     guard = Overlap.of_files(spec.guard, spec.guard_words) if spec.guard else None
@@ -125,6 +130,11 @@ def _write(spec: MixtureSpec, folder: Path, identity: str) -> dict[str, Any]:
     if not (outcome == KEPT).any():
         reasons = ", ".join(f"{OUTCOMES[code]}: {count:,}" for code, count in Counter(outcome.tolist()).items())
         raise ConfigError(f"mixture: nothing is left to train on ({reasons}).")
+    return survey, outcome, taken
+
+
+def _write(spec: MixtureSpec, folder: Path, identity: str) -> dict[str, Any]:
+    survey, outcome, taken = surveyed(spec)
     writers = {KEPT: Shards(folder, "train"), VALIDATION: Shards(folder, "validation")}
     lines = Lines(folder / ROWS)
     for number, (source, name, row, record) in enumerate(stream(spec.sources)):

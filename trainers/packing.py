@@ -2,15 +2,17 @@
 
 Batches, noise, weights and losses are those of loose rows, one example each; `pack_B` says in which packed row an example
 lies, and only the network reads them packed. As in xMTF's training (facts A5) examples fill rows greedily in order, none is
-cut. Positions restart with every example; BLOOM has none, and its ALiBi biases and T5's relative ones, which depend on
-distances alone, may run on through the row. The mask is given whole, but to flash attention under a decoder, which finds the
-examples' edges by the restarting positions.
+cut. Positions restart with every example, and with them BLOOM's ALiBi biases: those of a long row's end are so large that
+bfloat16 would round the scores beside them away. T5's relative ones depend on distances alone. The mask is given whole,
+but to flash attention under a decoder: it finds the examples' edges by the restarting positions, and only where all
+examples stand in one row.
 Shapes: B examples, T tokens, P packed rows, W tokens of a packed row, M places asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,19 +91,26 @@ def check_packable(config: Any) -> None:
         raise ConfigError(f"training.packing: {lost}: remove packing.")
 
 
+def is_flash(config: Any) -> bool:
+    """Whether a network of this configuration computes flash attention, which takes no mask of ours."""
+    return "flash" in str(getattr(config, "_attn_implementation", None))
+
+
 def states_at(network: Any, batch: dict[str, torch.Tensor], at_BT: torch.Tensor) -> torch.Tensor:
     """Final hidden states [M, D] of a decoder at the true entries of at_BT, row by row."""
     arguments = {"input_ids": batch["tokens_BT"], "attention_mask": batch["attend_BT"], "use_cache": False}
-    if "pack_B" in batch:
-        packing = Packing.of(batch["attend_BT"], batch["pack_B"])
-        flash = "flash" in str(network.config._attn_implementation)
-        arguments["input_ids"], at_BT = packing.pack(batch["tokens_BT"]), packing.pack(at_BT)
-        arguments["attention_mask"] = None if flash else packing.mask(packing, network.dtype, causal=True)
-        if network.config.model_type == "bloom":
-            network.base_model.build_alibi_tensor = _running_alibi
-        else:
-            arguments["position_ids"] = packing.positions_PW()
-    return network.base_model(**arguments)[0][at_BT]
+    if "pack_B" not in batch:
+        return network.base_model(**arguments)[0][at_BT]
+    flash = is_flash(network.config)
+    packing = Packing.of(batch["attend_BT"], torch.zeros_like(batch["pack_B"]) if flash else batch["pack_B"])
+    arguments["input_ids"], positions_PW = packing.pack(batch["tokens_BT"]), packing.positions_PW()
+    arguments["attention_mask"] = None if flash else packing.mask(packing, network.dtype, causal=True)
+    if network.config.model_type == "bloom":
+        with _restarting_alibi(network.base_model, positions_PW):
+            states_PWD = network.base_model(**arguments)[0]
+    else:
+        states_PWD = network.base_model(**arguments, position_ids=positions_PW)[0]
+    return states_PWD[packing.pack(at_BT)]
 
 
 class Reading:
@@ -124,9 +133,18 @@ class Reading:
         return self._states if self.packing is None else self.packing.unpack(self._states)
 
 
-def _running_alibi(attention_mask: torch.Tensor, num_heads: int, dtype: torch.dtype) -> torch.Tensor:
-    """BLOOM's biases [B·heads, 1, T] for masks of two or four dimensions."""
+@contextmanager
+def _restarting_alibi(network: Any, positions_PW: torch.Tensor) -> Iterator[None]:
+    """BLOOM's biases [P·heads, 1, W] by the places in the examples' own rows; by itself it counts through the packed row."""
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
-    ones = attention_mask if attention_mask.dim() == 2 else torch.ones_like(attention_mask[:, 0, 0], dtype=torch.long)
-    return build_alibi_tensor(ones, num_heads, dtype)
+    def restarting(attention_mask: torch.Tensor, num_heads: int, dtype: torch.dtype) -> torch.Tensor:
+        counted_1T = torch.ones_like(positions_PW[:1])
+        bias_HT = build_alibi_tensor(counted_1T, num_heads, dtype).squeeze(1)
+        return bias_HT[:, positions_PW].transpose(0, 1).flatten(0, 1).unsqueeze(1)
+
+    network.build_alibi_tensor = restarting
+    try:
+        yield
+    finally:
+        del network.build_alibi_tensor

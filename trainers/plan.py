@@ -1,14 +1,14 @@
 """What a recipe will cost before anything is spent: parameters, tokens, steps, memory, and time from a short probe.
 
 The network is built without memory (meta device) from the recipe's family and shape. Tokens come from the data where it is
-at hand, else from the longest rows allowed. Memory: 4 bytes a weight and gradient, 8 of AdamW's moments, activations after
+at hand (all of it, or a sample: trainers.sample), else from the longest rows allowed. Epochs become steps by the number of
+rows in the whole mixture, never by a sample's. Memory: 4 bytes a weight and gradient, 8 of AdamW's moments, activations after
 Korthikanti et al. 2022 (arXiv 2205.05198, Table 2: 34 bytes per token, width and layer at 16 bits, 2 where recomputed), and
 the logits of loss positions. Time: a probe of real steps on this machine, or the FLOPs (6 per weight and token) at a rate.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,14 +19,15 @@ import torch
 from harness.suites import ConfigError
 from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
-from trainers.encode import Example, encode
-from trainers.mixture import read_records, training_files
+from trainers.encode import Example, blocks, encode
 from trainers.networks import count_parameters, load_tokenizer, network_config, network_of, with_mask_token
 from trainers.objectives import divided
+from trainers.packing import fill
 from trainers.recipe import Recipe
-from trainers.sources import stream
+from trainers.sample import FEW, Sample, sample
+from trainers.stages import Stages
 
-SAMPLE = 2000
+PROBED = 1_000_000  # steps, more than a probe gets to
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Plan:
     parameters: int
     parameters_without_embeddings: int
     steps: int | None
+    steps_from: str
     tokens_per_step: float
     tokens_from: str
     tokens: float | None
@@ -51,7 +53,8 @@ class Plan:
         duration = "unknown" if self.seconds is None else f"{self.seconds:,.0f} s = {self.seconds / 3600:,.2f} h"
         return [
             f"{self.name}: {self.parameters:,} parameters, {self.parameters_without_embeddings:,} without embeddings",
-            f"steps {self.steps if self.steps is not None else 'unknown until the mixture is made'}, {self.tokens_per_step:,.0f} tokens a step ({self.tokens_from})",
+            f"steps {'unknown' if self.steps is None else format(self.steps, ',')} ({self.steps_from})",
+            f"{self.tokens_per_step:,.0f} tokens a step ({self.tokens_from})",
             f"tokens {self.tokens:,.0f}, FLOPs {self.flops:.3g}" if self.tokens is not None and self.flops is not None else "tokens unknown",
             f"memory of one process, GiB: {memory}; together {sum(self.memory.values()) / 2**30:.2f}",
             f"time {duration} ({self.seconds_from})",
@@ -79,27 +82,65 @@ def plan(
     network = meta_network(recipe, tokenizer)
     check_network(recipe, network.config)
     total, core = count_parameters(network)
-    examples = _sample(recipe, corpus, tokenizer) if tokenizer is not None else None
-    training = recipe.training.settled(len(examples)) if examples and recipe.training.steps is None else recipe.training
-    if examples:
-        per_row = sum(len(e) + e.closed for e in examples) / len(examples)
-        tokens_per_step, origin = per_row * training.batch_size, f"measured on {len(examples):,} examples"
-        if training.packing:
-            tokens_per_step, origin = float(training.max_length * training.batch_size), "packed rows, full"
-    else:
-        tokens_per_step, origin = float(training.max_length * training.batch_size), "at most: no data at hand"
-    tokens = tokens_per_step * training.steps if training.steps else None
+    examples, taken = _examples(recipe, corpus, tokenizer) if tokenizer is not None else ([], None)
+    steps, steps_from = _steps(recipe, examples, taken)
+    tokens_per_step, origin = _tokens_per_step(recipe, examples, taken)
+    tokens = tokens_per_step * steps if steps else None
     flops = 6.0 * core * tokens if tokens is not None else None
     seconds, seconds_from = None, "no probe: weights or data are not at hand; --rate FLOP/s reckons without"
     if rate and flops is not None:
         seconds, seconds_from = flops / rate, f"at {rate:.3g} FLOP/s"
-    elif examples and training.steps and probe_seconds > 0:
+    elif examples and probe_seconds > 0:
         per_step, count = probe(recipe, tokenizer, examples, probe_seconds)
-        seconds, seconds_from = per_step * training.steps, f"probe of {count} steps, {per_step:.4f} s each"
+        seconds = per_step * steps if steps else None
+        seconds_from = f"probe of {count} steps, {per_step:.4f} s each"
     return Plan(
-        recipe.name, total, core, training.steps, tokens_per_step, origin, tokens, flops,
+        recipe.name, total, core, steps, steps_from, tokens_per_step, origin, tokens, flops,
         memory(recipe, network, total, tokens_per_step), seconds, seconds_from,
     )  # fmt: skip
+
+
+def _steps(recipe: Recipe, examples: Sequence[Example], taken: Sample | None) -> tuple[int | None, str]:
+    """(steps, where they are from); None where nothing was counted."""
+    training = recipe.training
+    if training.steps is not None:
+        return training.steps, "as the recipe says"
+    if taken is None or not examples:
+        return None, "no data at hand whose rows could be counted"
+    if taken.rows is None:
+        return None, "the mixture is too large to be counted here, or on the hub: python -m trainers mixture counts it"
+    what = "packed rows" if training.packing else "blocks" if training.blocks else "examples"
+    rows = len(_packed_rows(recipe, examples)) if training.packing else len(examples)
+    if taken.whole:
+        return training.settled(rows).steps, f"{training.epochs:g} epochs of {rows:,} {what}"
+    rows = round(rows * taken.rows / len(taken.records))
+    known = f"reckoned from {len(taken.records):,} of {taken.rows:,} training rows"
+    return training.settled(rows).steps, f"about: {training.epochs:g} epochs of {rows:,} {what}, {known}"
+
+
+def _tokens_per_step(recipe: Recipe, examples: Sequence[Example], taken: Sample | None) -> tuple[float, str]:
+    training = recipe.training
+    if not examples:
+        return float(training.max_length * training.batch_size), "at most: no data at hand"
+    if training.packing:
+        rows = [[len(examples[i]) + examples[i].closed for i in row] for row in _packed_rows(recipe, examples)]
+        per_row = sum(map(sum, rows)) / max(1, len(rows))
+    else:
+        per_row = sum(len(e) + e.closed for e in examples) / len(examples)
+    part = "the first " if taken is not None and taken.rows is None and len(taken.records) >= FEW else ""
+    return per_row * training.batch_size, f"measured on {part}{len(examples):,} examples"
+
+
+def _packed_rows(recipe: Recipe, examples: Sequence[Example]) -> list[list[int]]:
+    lengths = own_plan(recipe, examples, 1).lengths
+    return fill(range(len(lengths)), lengths, recipe.training.max_length)
+
+
+def own_plan(recipe: Recipe, examples: Sequence[Example], batch_size: int) -> BatchPlan:
+    """The batches that training would make of these examples, `batch_size` rows (packed ones where it packs) a step."""
+    changed = {"batch_size": batch_size, "steps": PROBED, "epochs": None}
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=changed)})
+    return Stages(recipe, None, examples, None, "none", None).plan  # type: ignore[arg-type]
 
 
 def _tokenizer(recipe: Recipe, path: str | None):
@@ -148,31 +189,31 @@ def memory(recipe: Recipe, network, parameters: int, tokens_per_step: float) -> 
     }
 
 
-def _sample(recipe: Recipe, corpus: Path | None, tokenizer) -> Sequence[Example] | None:
-    """Encoded examples of the recipe's first records, or None where the data is not here."""
+def _examples(recipe: Recipe, corpus: Path | None, tokenizer) -> tuple[list[Example], Sample | None]:
+    """Encoded examples of a sample of the recipe's records, and the sample; none where the data is not here."""
+    training = recipe.training
     if recipe.mixture.source == "embedded" and corpus is None:
-        return None
+        return [], None
     try:
-        files = training_files(recipe.mixture, corpus)
-        if recipe.mixture.source == "sources":
-            records = [record for _, _, _, record in itertools.islice(stream(recipe.mixture.sources), SAMPLE)]
-            records = [record for record in records if record["inputs"] and record["targets"]]
-        else:
-            records = read_records(files, min(SAMPLE, recipe.mixture.records or SAMPLE))
+        taken = sample(recipe.mixture, corpus, count=training.steps is None)
     except ConfigError as error:
         if "no such file" in str(error):
-            return None
+            return [], None
         raise
-    return encode(records, tokenizer, recipe.template, recipe.training.max_length, recipe.training.too_long).examples
+    options = (training.max_length, training.too_long, recipe.prompt_special_tokens)
+    made = encode(taken.records, tokenizer, recipe.template, *options).examples
+    return blocks(made, training.max_length, tokenizer.eos_token_id) if training.blocks else made, taken
 
 
 def probe(recipe: Recipe, tokenizer, examples: Sequence[Example], seconds: float) -> tuple[float, int]:
-    """(seconds per optimiser step, steps measured): forward, backward and update of real batches; the first is not counted."""
+    """(seconds per optimiser step, steps measured): forward, backward and update of real batches; the first is not counted.
+
+    Where the examples fill fewer rows than a step has, its time is that of these rows times how often they go into it.
+    """
     built = assemble(recipe, tokenizer)
-    training = recipe.training.settled(len(examples))
-    size = min(training.batch_size, len(examples))
-    rows = BatchPlan([len(e) for e in examples], size, 10_000, recipe.seed, training.bucket_batches)
-    steps = Steps(examples, rows, built.objective, recipe.seed, accumulation=training.accumulation, micro_tokens=training.micro_tokens)  # fmt: skip
+    training = recipe.training
+    size = min(training.batch_size, _rows_at_least(recipe, examples))
+    steps = Steps(examples, own_plan(recipe, examples, size), built.objective, recipe.seed, accumulation=training.accumulation, micro_tokens=training.micro_tokens)  # fmt: skip
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     built.trained.to(device).train()
     optimiser = torch.optim.AdamW([p for p in built.trained.parameters() if p.requires_grad], lr=0.0)
@@ -194,6 +235,15 @@ def probe(recipe: Recipe, tokenizer, examples: Sequence[Example], seconds: float
         if count == 0:
             started = time.monotonic()
     return (time.monotonic() - started) / count * (training.batch_size / size), count
+
+
+def _rows_at_least(recipe: Recipe, examples: Sequence[Example]) -> int:
+    """How many rows the examples fill in any order."""
+    if not recipe.training.packing:
+        return len(examples)
+    room = recipe.training.max_length
+    fitting = sum(int(length) for length in own_plan(recipe, examples, 1).lengths if length <= room)
+    return max(1, -(-fitting // room))
 
 
 def as_data(planned: Plan) -> dict:

@@ -193,7 +193,11 @@ class TrainingSpec(Frozen):
 
 
 class Recipe(Frozen):
-    """One checkpoint's recipe; see trainers/recipes/*.yaml."""
+    """One checkpoint's recipe; see trainers/recipes/*.yaml.
+
+    `prompt_special_tokens: tokenizer` puts around every prompt what the tokenizer puts around a text of its own accord
+    (`<s>` before it for Llama, `</s>` behind it for T5); none: neither. `ar` and `encdec` obey the checkpoint's record.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     label: str
@@ -204,6 +208,9 @@ class Recipe(Frozen):
     layout: LayoutSpec | None = None
     length: LengthSpec | None = None
     template: str = "plain"
+    prompt_special_tokens: Literal["none", "tokenizer"] = Field(
+        default="none", exclude_if=lambda value: value == "none"
+    )
     mixture: MixtureSpec = MixtureSpec()
     training: TrainingSpec
     seed: int = Field(default=0, ge=0)
@@ -219,6 +226,8 @@ class Recipe(Frozen):
             raise ValueError(
                 f"objective {self.objective.name} " + ("needs a layout" if masked else "has no layout: remove it")
             )
+        if masked and self.prompt_special_tokens != "none":
+            raise ValueError("prompt_special_tokens: a masked LM's layout sets its own: remove it")
         if self.length is not None and not masked:
             raise ValueError("length: only masked LMs have a length head")
         if self.training.blocks and (self.family != "causal" or self.training.packing):

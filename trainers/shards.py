@@ -45,20 +45,23 @@ class TokenShards(Sequence):
         return Example(prompt, target, roles, bool(row["closed"]))
 
 
-def tokenise(mixture: Path, tokenizer, tokenizer_digest: str, template: str, training: TrainingSpec) -> TokenShards:
+def tokenise(
+    mixture: Path, tokenizer, tokenizer_digest: str, template: str, training: TrainingSpec, special_tokens: str = "none"
+) -> TokenShards:
     """The mixture's tokenised shards, made where they are not there yet.
 
     Raises:
         ConfigError: a shard was changed, or no example fits.
         RecordError: they cannot be written.
     """
-    identity = digest_of([sha_of_mixture(mixture), tokenizer_digest, template, training.max_length, training.too_long])
+    options = [template, training.max_length, training.too_long, special_tokens]
+    identity = digest_of([sha_of_mixture(mixture), tokenizer_digest, *options])
     folder = mixture / f"tokens-{identity}"
     if not (folder / TOKENS).is_file():
         with locked(folder):
             if not (folder / TOKENS).is_file():
                 with replaced(folder, TOKENS) as partial:
-                    _write(mixture, partial, tokenizer, template, training)
+                    _write(mixture, partial, tokenizer, options)
     for name, sha256 in json.loads((folder / TOKENS).read_text())["shards"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
             raise ConfigError(
@@ -67,12 +70,12 @@ def tokenise(mixture: Path, tokenizer, tokenizer_digest: str, template: str, tra
     return TokenShards(folder)
 
 
-def _write(mixture: Path, folder: Path, tokenizer, template: str, training: TrainingSpec) -> None:
+def _write(mixture: Path, folder: Path, tokenizer, options: Sequence) -> None:
     rows: list[dict] = []
     paths: list[Path] = []
     dropped = 0
     for records in records_of(mixture):
-        encoded = encode(records, tokenizer, template, training.max_length, training.too_long)
+        encoded = encode(records, tokenizer, *options)
         dropped += encoded.too_long
         rows += [
             _row(example, records[number]["copies"])
@@ -84,7 +87,7 @@ def _write(mixture: Path, folder: Path, tokenizer, template: str, training: Trai
     if rows:
         paths.append(_shard(folder, len(paths), rows))
     if not paths:
-        raise ConfigError(f"no example of {mixture} fits into training.max_length {training.max_length} tokens.")
+        raise ConfigError(f"no example of {mixture} fits into training.max_length {options[1]} tokens.")
     seal = {"shards": {path.name: sha256_file(path) for path in paths}, "too_long": dropped}
     write_atomically(folder / TOKENS, orjson.dumps(seal).decode())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
+from harness.suites import ConfigError
 from trainers.assemble import Assembled
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example
@@ -157,9 +159,18 @@ def optimiser_arguments(
 
 
 def optimiser_class(training) -> tuple | None:
-    """(class, arguments) of an optimiser that `TrainingArguments` cannot set up as its paper has it, else None."""
+    """(class, arguments) of an optimiser that `TrainingArguments` cannot set up as its paper has it, else None.
+
+    Raises:
+        ConfigError: Adafactor under DeepSpeed, which hands optimisers flat pieces: its rows and columns would be lost.
+    """
     if training.optimiser == "adamw":
         return None
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        raise ConfigError(
+            "training.optimiser adafactor: DeepSpeed gives it flat pieces of the weights, without the rows and columns that "
+            "it factors. Take adamw, or --launch ddp or fsdp2."
+        )
     from transformers.optimization import Adafactor
 
     settings = {"scale_parameter": True, "relative_step": False, "warmup_init": False, "decay_rate": -0.8}

@@ -67,7 +67,7 @@ class StateFolder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def forget(self, step: int) -> None:
-        """Remove all but the newest states up to `step`, and what a kill left half-written."""
+        """Remove all but the newest states, and what a kill left half-written; `step` is the one written just now."""
         for old in sorted(self.folder.glob("step-*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         for broken in self.folder.glob("partial-*"):
@@ -145,10 +145,28 @@ def put_back(tensors: dict[str, torch.Tensor], groups: list[dict], module: torch
 
 
 def put_weights_back(folder: Path, module: torch.nn.Module) -> None:
-    """Load the weights of a state into a module."""
+    """Load the weights of a state into a module.
+
+    Raises:
+        RecordError: the state lacks a weight that is trained.
+    """
     tensors = load_file(folder / TENSORS)
     weights: dict[str, Any] = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+    if lost := _lost_weights(weights, module):
+        raise RecordError(
+            f"{folder} lacks {len(lost)} of the weights that are trained ({', '.join(lost[:3])}, …): other versions of the libraries "
+            f"wrote it. Install those again to go on, or remove {folder.parent} to train from the beginning."
+        )
     set_model_state_dict(module, weights, options=LOADED)
+
+
+def _lost_weights(weights: dict[str, Any], module: torch.nn.Module) -> list[str]:
+    """Trained parameters of which a state has none of the names (tied ones have several, and are written once)."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if parameter.requires_grad:
+            names.setdefault(id(parameter), []).append(name)
+    return [known[0] for known in names.values() if weights.keys().isdisjoint(known)]
 
 
 def generators() -> dict[str, torch.Tensor]:

@@ -21,7 +21,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from harness.progress import bar
+from harness.records import RecordError
 from trainers.batches import Steps
+from trainers.finite import everywhere, finite_weights
 from trainers.module import ObjectiveModule
 from trainers.neftune import neftune
 from trainers.state import (
@@ -37,11 +39,12 @@ from trainers.state import (
     write_state,
 )
 
+LOST = "nothing more was saved. Lower training.learning_rate, raise warmup_steps, or use dtype: float32."
 MEASURED_STEPS = 10  # after so many steps it is known how many fit between two states
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is not a number, or what it needs is not installed."""
+    """Training cannot go on: the loss or a weight is not a number, or what it needs is not installed."""
 
 
 class ObjectiveTrainer(Trainer):
@@ -61,7 +64,7 @@ class ObjectiveTrainer(Trainer):
         return DataLoader(self.train_dataset, batch_sampler=order, collate_fn=_only, num_workers=workers)  # type: ignore[arg-type]
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Forward and backward over this process's pieces; TrainingError when the loss is not a number."""
+        """Forward and backward over this process's pieces; TrainingError, in every process, when the loss is not a number."""
         del num_items_in_batch
         if self._returning is not None:
             self._return_to_state()
@@ -78,17 +81,23 @@ class ObjectiveTrainer(Trainer):
                     )  # gradients are averaged over them
                 self.accelerator.backward(loss)
             total = total + loss.detach()
-        if not torch.isfinite(total):
-            raise TrainingError(
-                f"the loss is {float(total)} at step {self.state.global_step + 1}: nothing more was saved. "
-                "Lower training.learning_rate, raise warmup_steps, or use dtype: float32."
-            )
+        if not everywhere(torch.isfinite(total)):
+            found = "not finite in another process" if torch.isfinite(total) else float(total)
+            raise TrainingError(f"the loss is {found} at step {self.state.global_step + 1}: {LOST}")
         return total
+
+    def check_weights(self) -> None:
+        """TrainingError, in every process, when a weight is no number: such a network is never written."""
+        if not finite_weights(self.model):  # type: ignore[arg-type]
+            raise TrainingError(
+                f"weights are not finite after step {self.state.global_step}, though the loss was (an infinite gradient): {LOST}"
+            )
 
     # --- the state of an unfinished run: the Trainer asks at these places, trainers.state answers
 
     def _save_checkpoint(self, model, trial) -> None:
         assert self.states is not None
+        self.check_weights()
         tensors, groups = tensors_of(self.model, self.optimizer)  # type: ignore[arg-type]
         running: torch.Tensor = self._tr_loss  # type: ignore[assignment]
         own = generators() | {"loss": running.detach().cpu().reshape(1)}
@@ -110,6 +119,7 @@ class ObjectiveTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         if checkpoint is not None:
             tensors, facts, own = read_state(Path(checkpoint), self.accelerator.process_index)
+            _check_processes(facts["processes"], self.accelerator.num_processes, Path(checkpoint))
             put_back(tensors, facts["param_groups"], self.model, self.optimizer)  # type: ignore[arg-type]
             self.lr_scheduler.load_state_dict(facts["scheduler"])  # type: ignore[union-attr]
             self._returning = facts, own
@@ -124,6 +134,15 @@ class ObjectiveTrainer(Trainer):
         if "loss" in own:
             self._tr_loss += own.pop("loss")[0].to(self._tr_loss.device)
             put_generators_back(own)
+
+
+def _check_processes(before: int, now: int, state: Path) -> None:
+    """RecordError: dropout and NEFTune draw from generators of every process, and the state holds those of `before`."""
+    if before != now:
+        raise RecordError(
+            f"{state} was written by {before} process(es), and this training has {now}: its noise would be another. Start it with "
+            f"{before} again, or remove {state.parent} to train from the beginning."
+        )
 
 
 def _only(items: list) -> dict:
@@ -194,8 +213,8 @@ def run_training(
     call's state is taken up where there is one, and states are written on the way (`keep_last`: after the last step, too, for a stage that others follow).
 
     Raises:
-        TrainingError: the loss became NaN or infinite, or a tracker is not wholly installed.
-        RecordError: a state could not be written.
+        TrainingError: the loss or a weight became NaN or infinite, or a tracker is not wholly installed.
+        RecordError: a state could not be written, or is one of other weights or another number of processes.
     """
     newest = states.newest() if states else None
     if newest is not None:
@@ -218,12 +237,16 @@ def run_training(
                     module, steps, states, args=arguments, callbacks=callbacks, optimizer_cls_and_kwargs=optimiser
                 )
         except ImportError as error:
+            trackers = ", ".join(arguments.report_to or ())
             raise TrainingError(
-                f"--report-to {', '.join(arguments.report_to)}: {error}. Install what is missing, or report to none."
+                f"--report-to {trackers}: {error}. Install what is missing, or report to none."
+                if trackers
+                else str(error)
             ) from error
         trainer.remove_callback(PrinterCallback)
         with neftune(module.trained, neftune_alpha):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        trainer.check_weights()
     return _losses(trainer.state.log_history)
 
 

@@ -15,17 +15,29 @@ from harness.adapters.settings import MaskedSettings
 from harness.backbones import BackboneError, checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
+SPECIAL_TOKENS = ("none", "tokenizer")
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
 
 
 class Autoregressive(HFLM):
-    """A decoder-only causal LM, scored and decoded as `--model hf` does it, safetensors only."""
+    """A decoder-only causal LM, scored and decoded as `--model hf` does it, safetensors only.
+
+    Args:
+        prompt_special_tokens: "none": a prompt without the special tokens that its tokenizer adds of its own accord;
+            "tokenizer": with them. Not given: as a checkpoint of ours was trained, else as `hf` does it.
+    """
 
     adapter = "ar"
     backend_name = "causal"
 
-    def __init__(self, pretrained: str | None = None, store: str | None = None, **arguments):
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        store: str | None = None,
+        prompt_special_tokens: str | None = None,
+        **arguments,
+    ):
         self._encoded = lru_cache(maxsize=8)(super().tok_encode)
         self._refuse_settings(arguments)
         name = pretrained or str(newest_checkpoint(self.adapter))
@@ -33,6 +45,7 @@ class Autoregressive(HFLM):
             print(f"{self.adapter}: no pretrained= given, using the newest local checkpoint {name}")
         self.record = checkpoint_record(name)
         self._require_class(name, arguments)
+        self.prompt_special_tokens = self._special_tokens(prompt_special_tokens, arguments)
         arguments.setdefault("dtype", "float32")
         arguments.setdefault("use_safetensors", True)
         arguments["device"] = usable_device(arguments.get("device"))
@@ -44,6 +57,8 @@ class Autoregressive(HFLM):
         self.score_log: list[dict] = []  # exact scores: nothing to say of their error
         self.weights_sha256 = weights_sha256(name, self.record)
         self.arguments = {key: str(value) for key, value in arguments.items() if key not in UNIMPORTANT}
+        if prompt_special_tokens is not None:
+            self.arguments["prompt_special_tokens"] = prompt_special_tokens
         self.store = None if store is None else Store(store, self._asker())
         self.set_cache_hook(self.cache_hook)
 
@@ -55,9 +70,22 @@ class Autoregressive(HFLM):
                 "out (what transformers' `generate` takes goes into --gen_kwargs)."
             )
 
+    def _special_tokens(self, asked: str | None, arguments: dict) -> str | None:
+        """What `prompt_special_tokens` is for this checkpoint; None: what HFLM does."""
+        if asked is not None and asked not in SPECIAL_TOKENS:
+            raise BackboneError(f"prompt_special_tokens='{asked}': expected {' or '.join(SPECIAL_TOKENS)}.")
+        if asked is not None and arguments.get("add_bos_token") is not None:
+            raise BackboneError(
+                "prompt_special_tokens and add_bos_token both say what is put before a prompt: give one."
+            )
+        if asked is not None or self.record is None or arguments.get("add_bos_token") is not None:
+            return asked
+        return self.record.prompt_special_tokens
+
     def _asker(self) -> dict[str, Any]:
         files = files_digest(self.pretrained, self.record, self.model, self.tokenizer)
-        return asker(self.adapter, files, {**self.identity(), "device": self.device.type})
+        around = {"prompt_special_tokens": self.prompt_special_tokens}
+        return asker(self.adapter, files, {**self.identity(), **around, "device": self.device.type})
 
     def set_cache_hook(self, cache_hook) -> None:
         """lm-eval's own hook, behind ours: HFLM reports every answer there as soon as its batch is done."""
@@ -99,9 +127,32 @@ class Autoregressive(HFLM):
         if changes:
             raise ValueError(f"--model {self.adapter} has no setting '{next(iter(changes))}'.")
 
-    def tok_encode(self, string, *options, **named) -> list[int]:
+    def tok_encode(self, string, add_special_tokens: bool | None = None, **named) -> list[int]:
         """HFLM's token ids; a question's context, which HFLM asks for with each choice, is encoded once."""
-        return list(self._encoded(string, *options, **named))
+        if add_special_tokens is None and self.prompt_special_tokens == "none":
+            add_special_tokens = False
+        return list(self._encoded(string, add_special_tokens, **named))
+
+    def tok_batch_encode(self, strings, padding_side="left", left_truncate_len=None, truncation=False):
+        """HFLM's padded prompts (ids, attention mask), without special tokens where the checkpoint knows none."""
+        if self.prompt_special_tokens != "none":
+            return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
+        found = self.tokenizer(list(strings), add_special_tokens=False, truncation=truncation)["input_ids"]
+        rows = [ids[-left_truncate_len:] if left_truncate_len else ids for ids in found]
+        made = self.tokenizer.pad({"input_ids": rows}, padding_side=padding_side, return_tensors="pt")
+        return made["input_ids"], made["attention_mask"]
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """HFLM's pair; of a tokenizer that closes a text, the continuation is what follows the closed context in training.
+
+        HFLM slices the joint encoding by the context's length, which counts the `</s>` behind it.
+        """
+        if self.backend != "causal" or self.prompt_special_tokens != "tokenizer":
+            return super()._encode_pair(context, continuation)
+        stripped = context.rstrip()
+        whole = self.tok_encode(context + continuation, add_special_tokens=False)
+        before = self.tok_encode(stripped, add_special_tokens=False)
+        return self.tok_encode(stripped), whole[len(before) :]
 
     def _loglikelihood_tokens(self, requests, disable_tqdm: bool = False, override_bs: int | None = None):
         """HFLM's scores, counted; the context is cut from the left where it does not fit."""
