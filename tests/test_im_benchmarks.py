@@ -35,7 +35,7 @@ def configs() -> dict[str, dict[str, Any]]:
     """The merged configuration of every task of ours that starts from one of lm-eval's."""
     manager = registration.task_manager(["mini_nli"])
     ours = {name: manager.task_index[name].cfg for name in manager.all_subtasks if name.startswith("im_")}
-    return {name: stock_config(config) for name, config in ours.items()}
+    return {name: stock_config(config) for name, config in ours.items() if not name.endswith("_ablated")}
 
 
 def test_eighteen_benchmarks_in_six_groups(configs):
@@ -73,6 +73,34 @@ def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
         registration.task_manager(["im_piqa"]).load(["im_piqa"])
     with pytest.raises(DataError, match="this lm-eval has no tasks/none.yaml"):
         stock_config({"task": "im_x", "stock": "none.yaml"})
+
+
+ABLATED = {"piqa": "goal", "hellaswag": "query", "arc_easy": "question", "arc_challenge": "question", "openbookqa": "question_stem"}  # fmt: skip
+ROW = {
+    "goal": "Find it", "sol1": "this", "sol2": "that", "label": 0, "answerKey": "A", "question": "Find it", "question_stem": "Find it",
+    "choices": {"label": ["A", "B"], "text": ["this", "that"]},
+    "ctx_a": "Find it", "ctx_b": "now", "activity_label": "Seeking", "endings": ["this", "that"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABLATED)
+def test_ablated_questions_have_no_text_and_their_examples_have(monkeypatch, name):
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    rows = [{**ROW, "number": number} for number in range(40)]
+    table = datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split in ("train", "validation", "test")})
+    monkeypatch.setattr(datasets, "load_dataset", lambda **arguments: table)
+    tasks = registration.task_manager(["im_contrast"]).load([f"im_{name}", f"im_{name}_ablated"])["tasks"]
+    whole, ablated = tasks[f"im_{name}"], tasks[f"im_{name}_ablated"]
+    shots = whole.config.num_fewshot
+    assert ablated.config.num_fewshot == shots
+    seen = {}
+    for task in (whole, ablated):
+        task.set_fewshot_seed(0)
+        question = next(iter(task.eval_docs))
+        assert task.doc_to_choice(question) == ["this", "that"] and int(task.doc_to_target(question)) == 0
+        seen[task] = task.fewshot_context(question, 0), task.fewshot_context(question, shots).count("Find it")
+    assert "Find it" in seen[whole][0] and "Find it" not in seen[ablated][0]
+    assert (seen[whole][1], seen[ablated][1]) == (shots + 1, shots)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError, ConnectionError])
