@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness import im_benchmarks
 from harness.records import digest_of, now, write_atomically
 from harness.registration import MODELS, register_models, task_manager
 from harness.runs import Runner, check_writable, summary
@@ -84,6 +85,8 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
         raise none_left({**(left_out or {}), **refused})
     if model.rank == 0:
         print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
+        if im_benchmarks.GROUP in groups:
+            print(im_benchmarks.means_shown({record.task: record.values for record in records}))
         if other := [record for record in records if arguments.num_fewshot not in (None, record.n_shot)]:
             shown = ", ".join(f"{record.task} ({record.n_shot})" for record in other)
             print(f"--num_fewshot {arguments.num_fewshot} was not followed by tasks that fix their examples: {shown}")

@@ -13,6 +13,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+GROUP = "im_benchmarks"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -74,7 +76,7 @@ def part_scores(results: Mapping[str, Mapping[str, float]], translation: str = "
         if _metric(part, translation) not in results.get(task, {})
     ]
     if missing:
-        raise KeyError(f"im_benchmarks needs results that are missing: {', '.join(missing)}.")
+        raise KeyError(f"{GROUP} needs results that are missing: {', '.join(missing)}.")
     return {group: {part.name: _score(part, results, translation) for part in parts} for group, parts in GROUPS.items()}
 
 
@@ -95,3 +97,19 @@ def group_means(parts: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def overall(groups: Mapping[str, float]) -> float:
     """The mean of the six groups."""
     return statistics.fmean(groups.values())
+
+
+VARIANTS = {"ter": "as published, with TER as if higher were better", "bleu": "corrected, with BLEU", "chrf": "corrected, with chrF"}  # fmt: skip
+
+
+def means_shown(results: Mapping[str, Mapping[str, float]]) -> str:
+    """The paper's means in lines for people, as published and corrected; or which results they lack."""
+    lines = []
+    for translation, how in VARIANTS.items():
+        try:
+            means = group_means(part_scores(results, translation))
+        except KeyError as error:
+            return f"no means of the paper: {error.args[0]}"
+        shown = ", ".join(f"{group} {value:.2f}" for group, value in means.items())
+        lines.append(f"{GROUP} {how}: {overall(means):.2f} ({shown})")
+    return "\n".join(lines)

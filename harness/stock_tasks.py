@@ -1,6 +1,7 @@
 """lm-eval's own tasks under a name and with settings of ours: `class: !function harness.stock_tasks.StockTask`.
 
 The YAML says which of lm-eval's files it starts from (`stock: piqa/piqa.yaml`, below lm_eval/tasks) and what differs.
+`blank: [COLUMN, …]` empties these columns of its questions, not of its examples: what the answers alone are worth.
 Such a task reads lm-eval's own source on the hub, at the commit `dataset_kwargs: {revision: …}` if the YAML names one.
 """
 
@@ -16,7 +17,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from harness.data import mirror_folder
 from harness.mirror import DataError
 
-STRUCTURE = ("tag", "group", "class", "stock", "task_list")
+STRUCTURE = ("tag", "group", "class", "stock", "task_list", "blank")
 
 
 def stock_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class StockTask(ConfigurableTask):
                 f"{config['task']} is lm-eval's own task and reads lm-eval's own source on the hub; a mirror has no "
                 "files for it. Unset ANYORDER_DATA for this task."
             )
+        self._blank = tuple(config.get("blank", ()))
         super().__init__(config=stock_config(config))
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **more: Any) -> None:
@@ -58,3 +60,20 @@ class StockTask(ConfigurableTask):
             reason = " ".join(str(error).split())[:200]
             where = " ".join(filter(None, (self.DATASET_PATH, self.DATASET_NAME)))
             raise DataError(f"{self.config.task}: lm-eval's own source {where} cannot be loaded ({reason}).") from error
+
+    def validation_docs(self) -> Any:
+        """lm-eval's, without the text of `blank`."""
+        return self._blanked(super().validation_docs())
+
+    def test_docs(self) -> Any:
+        """lm-eval's, without the text of `blank`."""
+        return self._blanked(super().test_docs())
+
+    def _blanked(self, documents: Any) -> Any:
+        if documents is None:  # the task has no such split
+            return None
+        for column in self._blank:
+            if column not in documents.column_names:
+                raise DataError(f"{self.config.task}: no column {column} to blank; there are {documents.column_names}.")
+            documents = documents.remove_columns(column).add_column(column, [""] * len(documents))
+        return documents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -11,8 +12,9 @@ import pytest
 from shared_files import PUBLISHED, needs_real
 from task_code import task_utils
 
-from harness import registration
-from harness.im_benchmarks import GROUPS, group_means, overall, part_scores
+from harness import evaluate, registration
+from harness.__main__ import parser
+from harness.im_benchmarks import GROUPS, group_means, means_shown, overall, part_scores
 from harness.mirror import DataError
 from harness.selection import leaf_tasks
 from harness.stock_tasks import stock_config
@@ -33,7 +35,7 @@ def configs() -> dict[str, dict[str, Any]]:
     """The merged configuration of every task of ours that starts from one of lm-eval's."""
     manager = registration.task_manager(["mini_nli"])
     ours = {name: manager.task_index[name].cfg for name in manager.all_subtasks if name.startswith("im_")}
-    return {name: stock_config(config) for name, config in ours.items()}
+    return {name: stock_config(config) for name, config in ours.items() if not name.endswith("_ablated")}
 
 
 def test_eighteen_benchmarks_in_six_groups(configs):
@@ -71,6 +73,34 @@ def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
         registration.task_manager(["im_piqa"]).load(["im_piqa"])
     with pytest.raises(DataError, match="this lm-eval has no tasks/none.yaml"):
         stock_config({"task": "im_x", "stock": "none.yaml"})
+
+
+ABLATED = {"piqa": "goal", "hellaswag": "query", "arc_easy": "question", "arc_challenge": "question", "openbookqa": "question_stem"}  # fmt: skip
+ROW = {
+    "goal": "Find it", "sol1": "this", "sol2": "that", "label": 0, "answerKey": "A", "question": "Find it", "question_stem": "Find it",
+    "choices": {"label": ["A", "B"], "text": ["this", "that"]},
+    "ctx_a": "Find it", "ctx_b": "now", "activity_label": "Seeking", "endings": ["this", "that"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABLATED)
+def test_ablated_questions_have_no_text_and_their_examples_have(monkeypatch, name):
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    rows = [{**ROW, "number": number} for number in range(40)]
+    table = datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split in ("train", "validation", "test")})
+    monkeypatch.setattr(datasets, "load_dataset", lambda **arguments: table)
+    tasks = registration.task_manager(["im_contrast"]).load([f"im_{name}", f"im_{name}_ablated"])["tasks"]
+    whole, ablated = tasks[f"im_{name}"], tasks[f"im_{name}_ablated"]
+    shots = whole.config.num_fewshot
+    assert ablated.config.num_fewshot == shots
+    seen = {}
+    for task in (whole, ablated):
+        task.set_fewshot_seed(0)
+        question = next(iter(task.eval_docs))
+        assert task.doc_to_choice(question) == ["this", "that"] and int(task.doc_to_target(question)) == 0
+        seen[task] = task.fewshot_context(question, 0), task.fewshot_context(question, shots).count("Find it")
+    assert "Find it" in seen[whole][0] and "Find it" not in seen[ablated][0]
+    assert (seen[whole][1], seen[ablated][1]) == (shots + 1, shots)
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError, ConnectionError])
@@ -155,6 +185,40 @@ def test_a_missing_result_is_no_zero():
     del given["im_coqa"], given["im_piqa"]["acc_norm,none"]
     with pytest.raises(KeyError, match=r"im_piqa \(acc_norm,none\), im_coqa \(f1,none\)"):
         part_scores(given)
+
+
+def test_the_means_are_shown_as_published_and_corrected():
+    lines = means_shown(results()).splitlines()
+    others = "commonsense_reasoning 50.00, symbolic_problem_solving 50.00, bbh 50.00, safety 50.00"
+    for line, how, translation in zip(
+        lines, ("TER as if higher were better", "BLEU", "chrF"), (80, 30, 55), strict=True
+    ):
+        mean = (50 + translation) / 2
+        assert how in line
+        assert line.endswith(
+            f": {(5 * 50 + mean) / 6:.2f} (world_knowledge 50.00, multilinguality {mean:.2f}, {others})"
+        )
+    lacking = results()
+    del lacking["im_coqa"]
+    assert means_shown(lacking) == (
+        "no means of the paper: im_benchmarks needs results that are missing: im_coqa (f1,none)."
+    )
+
+
+def test_the_run_command_shows_them(monkeypatch, tmp_path, capsys):
+    given = results()
+    records = [SimpleNamespace(task=task, values=values, n_shot=0) for task, values in given.items()]
+    model = SimpleNamespace(rank=0, pretrained="toy")
+    for name, made in {
+        "leaf_tasks": (list(given), {"im_benchmarks": list(given)}),
+        "load_model": model,
+        "Runner": SimpleNamespace(run=lambda *_: records),
+        "summary": "a table",
+    }.items():
+        monkeypatch.setattr(evaluate, name, lambda *_, made=made, **__: made)
+    line = ["run", "--model", "ar", "--tasks", "im_benchmarks", "--output_path", str(tmp_path)]
+    evaluate.evaluate_model(parser().parse_args(line))
+    assert f"a table\nruns are in {tmp_path}\n{means_shown(given)}\n" in capsys.readouterr().out
 
 
 @needs_real

@@ -363,7 +363,7 @@ def test_every_template_is_tried_before_a_network_is_loaded(monkeypatch, tmp_pat
     write_manifest(tmp_path)
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
     fine, wrong = OURS["short"], {**OURS["short"], "ask": "{{premise}} {{nothing_such}}"}
-    place = {"benchmark": "xnli", "subset": "en", "split": "validation"}
+    place: dict[str, Any] = {"benchmark": "xnli", "subset": "en", "split": "validation"}
     assert isinstance(data.load(**place, templates={"a": fine, "b": fine})["validation"]._rows, Prompted)
     with pytest.raises(DataError, match="nothing_such"):
         data.load(**place, templates={"a": fine, "b": wrong})

@@ -98,7 +98,7 @@ def test_only_refusals_are_gathered_and_the_model_is_as_before():
         with pytest.raises(TaskRefused, match="^3 tokens, the model holds 2$"):
             model.loglikelihood([1, 2, 3])
         with pytest.raises(TypeError):
-            model.loglikelihood()
+            model.loglikelihood()  # type: ignore[call-arg]
     with pytest.raises(ScoringError):
         model.loglikelihood([1, 2, 3])
 
