@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 
 from harness.suites import ConfigError
 from trainers import commands
-from trainers.networks import build_network, load_tokenizer
-from trainers.recipe import Recipe, TrainingSpec
+from trainers.recipe import TrainingSpec
 from trainers.stages import optimiser_class
 
 WIDE = 512  # ZeRO-3 leaves parameters of fewer than 100,000 numbers whole
@@ -39,14 +38,11 @@ def test_adafactor_is_refused_where_its_rows_and_columns_would_be_lost(monkeypat
 
 
 @installed
-@pytest.mark.parametrize("lora", [False, True], ids=["whole", "lora"])
 @pytest.mark.parametrize("stage", ["deepspeed2", "deepspeed3"])
-def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path, stage, lora):
+def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path, stage):
     root, recipe = checkpoints["mt0"].parent, tmp_path / "wide.yaml"
     wide = yaml.safe_load(Path("trainers/recipes/mini/decoder_it.yaml").read_text())
     wide["backbone"]["shape"]["hidden_size"] = WIDE
-    if lora:  # pieces of more than 100,000 numbers, too
-        wide["training"] |= {"lora": {"rank": 256, "alpha": 256}, "learning_rate": 0.01, "warmup_steps": 0}
     recipe.write_text(yaml.safe_dump(wide))
 
     def train(out: Path, *more: str) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -60,10 +56,6 @@ def test_two_processes_train_the_weights_of_one(checkpoints, tmp_path, stage, lo
 
     losses, weights = train(tmp_path / "one")
     again, pieced = train(tmp_path / "two", "--launch", stage, "--processes", "2")
-    if lora:  # what a base model sealed as trained would not have
-        base = build_network(Recipe(**wide).backbone, "causal", load_tokenizer(str(root / "tokenizer")), 0).state_dict()
-        moved = {name: float((tensor - base[name]).abs().max()) for name, tensor in weights.items()}
-        assert moved["model.layers.0.self_attn.q_proj.weight"] > 0.01, moved
     assert max(tensor.numel() for tensor in weights.values()) > 100_000
     assert again == pytest.approx(losses, rel=1e-5) and pieced.keys() == weights.keys()
     for name, tensor in weights.items():

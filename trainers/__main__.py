@@ -117,6 +117,10 @@ def _train(arguments: argparse.Namespace) -> None:
     from trainers.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, seed=arguments.seed, steps=arguments.steps)
+    if arguments.launch == "deepspeed3" and recipe.training.lora:
+        from harness.suites import ConfigError
+
+        raise ConfigError("training.lora with --launch deepspeed3 is not tested: take fsdp2, ddp or deepspeed2.")
     if arguments.launch:
         from trainers.commands import launch
 
