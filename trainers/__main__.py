@@ -120,7 +120,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.launch == "deepspeed3" and recipe.training.lora:
         from harness.suites import ConfigError
 
-        raise ConfigError("training.lora with --launch deepspeed3 is not tested: take fsdp2, ddp or deepspeed2.")
+        raise ConfigError("training.lora with --launch deepspeed3 is not tested: take fsdp2 or ddp.")
     if arguments.launch:
         from trainers.commands import launch
 
