@@ -9,7 +9,7 @@ PY    := .venv/bin/python
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
-	@echo "SUITE=smoke|mini|small|paper|im_sweep (default mini), CORES=2"
+	@echo "SUITE=smoke|mini|small|paper|im_sweep|beyond (default mini), CORES=2"
 
 .venv/installed: constraints.txt pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another one with BASE=python3.12" if sys.version_info < (3, 11) else 0)'

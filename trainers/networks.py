@@ -201,9 +201,14 @@ def network_config(spec: BackboneSpec, kind: str, **special):
     return config
 
 
-def _from_scratch(spec: BackboneSpec, kind: str, tokenizer):
+def of_tokenizer(tokenizer) -> dict[str, int | None]:
+    """What a configuration has of its tokenizer: the size of the vocabulary and the special ids."""
     ids = {f"{name}_id": getattr(tokenizer, f"{name}_id") for name in ("bos_token", "eos_token", "pad_token")}
-    config = network_config(spec, kind, vocab_size=len(tokenizer), **ids)
+    return {"vocab_size": len(tokenizer), **ids}
+
+
+def _from_scratch(spec: BackboneSpec, kind: str, tokenizer):
+    config = network_config(spec, kind, **of_tokenizer(tokenizer))
     try:
         network = network_of(config, spec, kind)
     except (ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ from harness.suites import ConfigError
 from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
 from trainers.encode import Example, blocks, encode
-from trainers.networks import count_parameters, network_config, network_of, tokenizer_of
+from trainers.networks import count_parameters, network_config, network_of, of_tokenizer, tokenizer_of
 from trainers.objectives import divided
 from trainers.packing import fill
 from trainers.recipe import Recipe
@@ -162,7 +162,7 @@ def meta_network(recipe: Recipe, tokenizer=None):
                 f"backbone: '{spec.pretrained}' cannot be had ({str(error).splitlines()[0]}); name its family and shape to plan."
             ) from error
     else:
-        known = {"vocab_size": len(tokenizer)} if tokenizer is not None else {}
+        known = of_tokenizer(tokenizer) if tokenizer is not None else {}
         config = network_config(spec, recipe.family, **known)
     with torch.device("meta"):
         return network_of(config, spec, recipe.family)
