@@ -81,6 +81,10 @@ def test_a_loss_that_is_not_a_number_stops_training(checkpoints, tmp_path):
         (["train", "nothing.yaml", "--out", "x"], "cannot read nothing.yaml"),
         (["train", "trainers/recipes/mini/mt0.yaml", "--out", "x"], "--corpus DIR"),
         (["train", "trainers/recipes/mini/mt0.yaml", "--corpus", "tests", "--out", "x"], "not finished"),
+        (
+            ["plan", "trainers/recipes/mini/mt0.yaml", "--tokenizer", "nowhere"],
+            "cannot load a tokenizer from 'nowhere'",
+        ),
         (["ls", "nowhere"], "nowhere holds no recipe"),
         (["speed", "--repeats", "0"], "'0': expected a whole number of at least 1"),
         (["mixture-speed", "--rows", "-5"], "'-5': expected a whole number of at least 1"),

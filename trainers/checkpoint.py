@@ -54,8 +54,9 @@ def train_checkpoint(
     Raises:
         ConfigError, ValueError, TrainingError, RecordError: one sentence each.
     """
+    data = _data_digests(recipe, corpus, out)  # what is missing of it is said before a tokenizer is looked for
     tokenizer = tokenizer_of(recipe.backbone, tokenizer_path)
-    data = _data_digests(recipe, corpus, out) | _tokenizer_digest(tokenizer, tokenizer_path)
+    data |= _tokenizer_digest(tokenizer, tokenizer_path)
     recipe_id = recipe.recipe_id(data)
     finished = _finished(out, recipe_id)
     if finished is not None:

@@ -115,7 +115,10 @@ def tokenizer_of(spec: BackboneSpec, path: str | None = None):
     Raises:
         ConfigError: there is none, or it has no such token.
     """
-    tokenizer = load_tokenizer(path or spec.pretrained or "", spec.revision)
+    source = path or spec.pretrained
+    if not source:
+        raise ConfigError("a network from scratch needs --tokenizer DIR (python -m trainers tokenizer makes one).")
+    tokenizer = load_tokenizer(source, spec.revision)
     known = tokenizer.get_vocab()
     for name, token in spec.special_tokens.items():
         if token not in known:
