@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +47,8 @@ class Origin:
 
 
 ORIGINS = (  # the first whose prefix fits
-    Origin("xnli/dev-", _MESH, "data/xnli/dev-"),  # its test files, and those of TyDiQA, have no labels
-    Origin("xcopa/en/val-", _MESH, "data/xcopa/val-"),  # nor has English COPA's test set
+    Origin("xnli/", _MESH, "data/xnli/"),
+    Origin("xcopa/en/", _MESH, "data/xcopa/"),
     Origin("xcopa/", "cambridgeltl/xcopa@e2e9d7f105a758ee869cd13e0fe251ef93a29840", "data/"),
     Origin("xwinograd/", "yandex-research/crosslingual_winograd@d2cfbbf7dc8f4ec66381e9651f9f5633c2df848d", ""),
     Origin("mgsm/", "google-research/url-nlp@452a21ad3dae5668c06ceeac21ff073e1e40f9be", "mgsm/"),
@@ -60,6 +60,7 @@ ORIGINS = (  # the first whose prefix fits
     Origin("wmt14_de_en/", _NEWSTEST, "datasets/statmt/wmt_newstest/2014/de-en/", ".txt"),
     Origin("wmt14_fr_en/", _NEWSTEST, "datasets/statmt/wmt_newstest/2014/fr-en/", ".txt"),
 )
+UNLABELLED = ("xnli/test-", "xcopa/en/test-")  # of no use there, as are the files of TyDiQA, which has no origin
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Fetched:
 
 def origin_of(path: str) -> Origin | None:
     """Where the mirror file `path` is published; None where no public place is known."""
-    if path.startswith("xcopa/en/test"):
+    if path.startswith(UNLABELLED):
         return None
     return next((origin for origin in ORIGINS if path.startswith(origin.prefix)), None)
 
@@ -98,7 +99,8 @@ def fetch(names: Sequence[str], root: Path, base: str = RAW) -> Fetched:
         RecordError: `root` cannot be written.
     """
     done = Fetched()
-    wanted = [path for path in _paths(names) if not _is_held(root, path, done)]
+    listed = mirror.manifest(root)
+    wanted = [path for path in _paths(names) if not _is_held(root, path, listed, done)]
     addresses = {path: origin.url(path, base) for path in wanted if (origin := origin_of(path))}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         jobs = {
@@ -131,12 +133,12 @@ def _paths(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(path for name in names for path in can[name]))
 
 
-def _is_held(root: Path, path: str, done: Fetched) -> bool:
+def _is_held(root: Path, path: str, listed: Mapping[str, str], done: Fetched) -> bool:
     """Whether the mirror has the file already, as listed or as published; another file of that name is left alone."""
     if not (root / path).is_file():
         return False
     digest, official = mirror.digest(root / path), mirror.official_files().get(path)
-    if digest in (mirror.manifest(root).get(path), official.sha256 if official else None):
+    if digest in (listed.get(path), official.sha256 if official else None):
         done.held.append(path)
     else:
         done.failed[path] = f"{root / path} is there already and is not listed with its sha256; remove it to fetch it."

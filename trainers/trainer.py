@@ -1,8 +1,7 @@
 """`ObjectiveTrainer`: a transformers Trainer whose loss is an objective's sums, divided once.
 
-A step's batch,
-noise and weights are made as a whole (`trainers.batches`) and its pieces only add up: 1 × 8 rows, 8 × 1 rows and 8
-processes give the same gradient. `trainers.state` makes a killed run go on with the same bytes.
+A step's batch, noise and weights are made as a whole (`trainers.batches`) and its pieces only add up: 1 × 8 rows, 8 × 1
+rows and 8 processes give the same gradient. `trainers.state` makes a killed run go on with the same bytes.
 """
 
 from __future__ import annotations
