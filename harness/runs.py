@@ -77,10 +77,11 @@ class Runner:
 
     def _sealed(self, manager, task: str) -> RunRecord | None:
         """The record of a task, read back or made now; None on all processes but the first."""
-        identity, folder = self._identity(manager, task), self.out / task
-        return sealed_run(folder, identity) or self._evaluate(manager, task, folder, identity)
+        data = data_identity(manager, task, self.options.get("num_fewshot"), self.options.get("metadata"))
+        identity, folder = self._identity(manager, task, data), self.out / task
+        return sealed_run(folder, identity) or self._evaluate(manager, task, folder, identity, data)
 
-    def _identity(self, manager, task: str) -> str:
+    def _identity(self, manager, task: str, data: dict[str, str]) -> str:
         """Digest of everything that can change the numbers of a task; not of batch size, device or process count."""
         checkpoint = self._checkpoint()
         return digest_of(
@@ -92,13 +93,10 @@ class Runner:
                 "task": task,
                 "task_files": task_digest(manager, task),
                 "options": {key: value for key, value in self.options.items() if value is not None},
-                "data": self._data(manager, task),
+                "data": data,
                 "prompts": prompts_identity(manager, task, self.options.get("metadata")),
             }
         )
-
-    def _data(self, manager, task: str) -> dict[str, str]:
-        return data_identity(manager, task, self.options.get("num_fewshot"), self.options.get("metadata"))
 
     def _together(self):
         """The tally of all processes."""
@@ -136,7 +134,7 @@ class Runner:
             self._model_info = self.model.get_model_info()
         return self._model_info
 
-    def _evaluate(self, manager, task: str, folder: Path, identity: str) -> RunRecord | None:
+    def _evaluate(self, manager, task: str, folder: Path, identity: str, data: dict[str, str]) -> RunRecord | None:
         import lm_eval
         from lm_eval.loggers import EvaluationTracker
 
@@ -168,7 +166,7 @@ class Runner:
             task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
             limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
             n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows, n_stored=tally.stored, estimate=summary_of(questions),
-            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=self._data(manager, task),
+            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=data,
             commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
             processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
         )  # fmt: skip
