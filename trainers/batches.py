@@ -30,7 +30,7 @@ class BatchPlan:
     the same order, whatever its objective. `plan[step]` costs the same for every step.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, window: int):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, steps: int, seed: int, window: int):
         if len(lengths) < batch_size:
             raise ConfigError(f"batch_size {batch_size} is larger than the {len(lengths)} training examples.")
         self.lengths, self.batch_size, self.steps = np.asarray(lengths, dtype=np.int32), batch_size, steps
@@ -92,7 +92,7 @@ class BatchPlan:
 class PackedPlan(BatchPlan):
     """Batches of packed rows: `plan[step]` lists `batch_size` rows, each a list of example indices of ≤ `room` tokens."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, steps: int, seed: int, room: int):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, steps: int, seed: int, room: int):
         super().__init__(lengths, batch_size, steps, seed, 1)
         self.room = room
         if not len(self._batches(0)):

@@ -25,7 +25,7 @@ from trainers.objectives import divided
 from trainers.packing import fill
 from trainers.recipe import Recipe
 from trainers.sample import FEW, Sample, sample
-from trainers.stages import Stages
+from trainers.stages import batch_plan, row_lengths
 
 PROBED = 1_000_000  # steps, more than a probe gets to
 
@@ -132,15 +132,14 @@ def _tokens_per_step(recipe: Recipe, examples: Sequence[Example], taken: Sample 
 
 
 def _packed_rows(recipe: Recipe, examples: Sequence[Example]) -> list[list[int]]:
-    lengths = own_plan(recipe, examples, 1).lengths.tolist()
+    lengths = row_lengths(recipe, examples).tolist()
     return fill(range(len(lengths)), lengths, recipe.training.max_length)
 
 
 def own_plan(recipe: Recipe, examples: Sequence[Example], batch_size: int) -> BatchPlan:
     """The batches that training would make of these examples, `batch_size` rows (packed ones where it packs) a step."""
-    changed = {"batch_size": batch_size, "steps": PROBED, "epochs": None}
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=changed)})
-    return Stages(recipe, None, examples, None, "none", None).plan  # type: ignore[arg-type]
+    training = recipe.training.model_copy(update={"batch_size": batch_size, "steps": PROBED, "epochs": None})
+    return batch_plan(training, row_lengths(recipe, examples), recipe.seed)
 
 
 def _tokenizer(recipe: Recipe, path: str | None):
@@ -241,7 +240,8 @@ def _rows_at_least(recipe: Recipe, examples: Sequence[Example]) -> int:
     if not recipe.training.packing:
         return len(examples)
     room = recipe.training.max_length
-    fitting = sum(int(length) for length in own_plan(recipe, examples, 1).lengths if length <= room)
+    lengths_N = row_lengths(recipe, examples)
+    fitting = int(lengths_N[lengths_N <= room].sum())
     return max(1, -(-fitting // room))
 
 

@@ -18,17 +18,33 @@ from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example
 from trainers.module import ObjectiveModule
 from trainers.objectives.length import LengthStage
-from trainers.packing import fill
-from trainers.recipe import LoraSpec, Recipe
+from trainers.packing import row_ends
+from trainers.recipe import LoraSpec, Recipe, TrainingSpec
 from trainers.shards import TokenShards
 from trainers.state import StateFolder, whole_weights
 from trainers.trainer import run_training
 
 
-def _lengths(examples: Sequence[Example]) -> Sequence[int]:
-    if isinstance(examples, TokenShards):
-        return examples.lengths  # type: ignore[return-value]
-    return [len(example) for example in examples]
+def row_lengths(recipe: Recipe, examples: Sequence[Example]) -> np.ndarray:
+    """Tokens of every example as batches are planned by: packed ones with the special tokens that they take in a row."""
+    lengths = examples.lengths if isinstance(examples, TokenShards) else [len(example) for example in examples]
+    layout = recipe.layout
+    special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
+    return np.asarray(lengths, dtype=np.int32) + (special if recipe.training.packing else 0)
+
+
+def batch_plan(training: TrainingSpec, lengths_N: np.ndarray, seed: int) -> BatchPlan:
+    """The batches of a main stage whose `training` is settled."""
+    assert training.steps is not None
+    if training.packing:
+        return PackedPlan(lengths_N, training.batch_size, training.steps, seed, training.max_length)
+    return BatchPlan(lengths_N, training.batch_size, training.steps, seed, training.bucket_batches)
+
+
+def rows_of(training: TrainingSpec, lengths_N: np.ndarray) -> int:
+    """How many rows the examples make in the order given: packed ones, or one each."""
+    room = training.max_length
+    return len(row_ends(lengths_N[lengths_N <= room], room)) if training.packing else len(lengths_N)
 
 
 class Stages:
@@ -44,27 +60,12 @@ class Stages:
         logs: Path,
     ):
         self.recipe, self.built, self.examples, self.report_to = recipe, built, examples, report_to
-        self.lengths = _lengths(examples)
-        self.training = recipe.training.settled(self._rows())
+        lengths_N = row_lengths(recipe, examples)
+        rows = rows_of(recipe.training, lengths_N) if recipe.training.steps is None else 0  # an epoch's, for its steps
+        self.training = recipe.training.settled(rows)
+        self.plan = batch_plan(self.training, lengths_N, recipe.seed)
         self.states, self.logs = states, logs
         self.what = f"train {recipe.name} (seed {recipe.seed})"
-        self.plan = self._plan()
-
-    def _rows(self) -> int:
-        packing, room = self.recipe.training.packing, self.recipe.training.max_length
-        return len(fill(range(len(self.lengths)), self._full_lengths(), room)) if packing else len(self.lengths)
-
-    def _full_lengths(self) -> list[int]:
-        layout = self.recipe.layout
-        special = Layout(layout.name).overhead if layout else 1  # the end-of-sequence token
-        return [int(length) + special for length in self.lengths]
-
-    def _plan(self) -> BatchPlan:
-        training, seed = self.training, self.recipe.seed
-        assert training.steps is not None
-        if training.packing:
-            return PackedPlan(self._full_lengths(), training.batch_size, training.steps, seed, training.max_length)
-        return BatchPlan(self.lengths, training.batch_size, training.steps, seed, training.bucket_batches)
 
     def train(self) -> list[dict]:
         """Main stage, then length stage where the recipe has one; the log rows of both."""
