@@ -18,7 +18,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.identity import data_identity, prompts_identity, task_digest
+from harness.identity import data_identity, options_identity, prompts_identity, task_digest
 from harness.in_step import TaskRefused, in_step
 from harness.records import (
     CheckpointRef,
@@ -92,7 +92,7 @@ class Runner:
                 "model": self.model.identity(),
                 "task": task,
                 "task_files": task_digest(manager, task),
-                "options": {key: value for key, value in self.options.items() if value is not None},
+                "options": options_identity(manager, task, self.options),
                 "data": data,
                 "prompts": prompts_identity(manager, task, self.options.get("metadata")),
             }
