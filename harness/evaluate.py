@@ -103,7 +103,7 @@ def _metadata(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if arguments.data is None:
         return arguments.metadata
     if SETTING in (arguments.metadata or {}):
-        raise ConfigError("--data and 'data' in --metadata say both where documents come from: leave one out.")
+        raise ConfigError("--data and 'data' in --metadata both say where documents come from: leave one out.")
     return {**(arguments.metadata or {}), SETTING: arguments.data}
 
 
