@@ -73,7 +73,9 @@ def test_the_stock_command_takes_a_mirror_as_a_setting(tmp_path):
         write_file(mirror, f"xnli/dev-{name}.tsv", XNLI_LINES)
     write_manifest(mirror)
     given = ["--tasks", "xp3_xnli", "--metadata", json.dumps({"data": str(mirror)})]
-    done = python(command.format([*given, "--log_samples", "--output_path", str(tmp_path / "out")]), ANYORDER_DATA="/no/such")
+    done = python(
+        command.format([*given, "--log_samples", "--output_path", str(tmp_path / "out")]), ANYORDER_DATA="/no/such"
+    )
     assert done.returncode == 0, done.stderr
     assert f"xp3_xnli: data={mirror} holds 2 of 15 tasks" in done.stderr
     samples = {path.name.split("_2")[0]: path for path in tmp_path.glob("out/**/samples_*.jsonl")}

@@ -21,6 +21,7 @@ from harness.registration import task_manager, task_paths
 from harness.selection import leaf_tasks
 
 XNLI: dict[str, Any] = {"benchmark": "xnli", "subset": "en", "split": "validation"}
+load: Any = data.load  # called with settings of wrong types, too
 SEVERAL = ["xp3_xnli_en", "anyorder_mmlu", "anyorder_mgsm_sw", "anyorder_wmt14_de_en", "anyorder_bbh_cot", "xp3_rte"]
 
 
@@ -87,7 +88,6 @@ def test_settings_called_data_of_other_loaders_are_theirs(mirror):
 
 
 def test_the_setting_wins_over_the_variable(mirror, other, hub):
-    load = data.load
     assert [len(load(**XNLI, **more)["validation"]) for more in ({}, {"data": str(mirror)}, {"data": None})] == [
         1,
         3,
@@ -106,7 +106,7 @@ def test_the_setting_wins_over_the_variable(mirror, other, hub):
 def test_a_setting_that_is_no_text_is_one_sentence(other, wrong):
     sentence = re.escape(f"data should be the folder of a mirror, or 'hub', got {wrong!r}.")
     with pytest.raises(DataError, match=f"^{sentence}$"):
-        data.load(**XNLI, data=wrong)
+        load(**XNLI, data=wrong)
     for names in (["xp3_xnli"], ["xp3_rte"]):
         with pytest.raises(DataError, match=f"^{sentence}$"):
             task_manager(names, metadata={"data": wrong}).load(names)
@@ -114,18 +114,18 @@ def test_a_setting_that_is_no_text_is_one_sentence(other, wrong):
 
 def test_errors_name_what_the_user_gave(mirror, other, tmp_path, hub):
     with pytest.raises(DataError, match=r"^data=/no/such is not a folder: name a mirror, or set data to hub to read"):
-        data.load(**XNLI, data="/no/such")
+        load(**XNLI, data="/no/such")
     bulgarian, small = {**XNLI, "subset": "bg"}, {"data": str(other)}
     with pytest.raises(DataError, match=f"there is no {other}/xnli/dev-bg.tsv: set data to hub to read from the hub"):
-        data.load(**bulgarian, **small)
+        load(**bulgarian, **small)
     with pytest.raises(DataError, match=f"XCOPA: data={other} holds none of its files"):
-        data.load(benchmark="xcopa", subset="all", split="validation", **small)
+        load(benchmark="xcopa", subset="all", split="validation", **small)
     with pytest.raises(DataError, match=r"Z-Bench has no copy on the hub .*: set data=DIR to a local mirror"):
-        data.load(benchmark="z_bench", subset="common", split="test", data="hub")
+        load(benchmark="z_bench", subset="common", split="test", data="hub")
     with pytest.raises(DataError, match="no commit of juletxara/mgsm is pinned.* or set data=DIR"):
-        data.load(benchmark="mgsm", subset="en", split="test", data="hub")
+        load(benchmark="mgsm", subset="en", split="test", data="hub")
     with pytest.raises(DataError, match="unknown setting 'dat' of the tasks. Did you mean 'data'"):
-        data.load(**XNLI, dat=str(mirror))
+        load(**XNLI, dat=str(mirror))
     assert hub == []
 
 
