@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
     speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
+    _data_argument(speed)
     speed.add_argument("--questions", type=_from(1), default=2000, help="questions in all (default 2000)")
     speed.add_argument("--repeats", type=_from(1), default=3, help="runs, of which the median is kept (default 3)")
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
@@ -242,6 +243,8 @@ def speed(arguments: argparse.Namespace) -> None:
     _calm()
     if arguments.model or not arguments.suite:
         return _speed_of_model(arguments)
+    if arguments.data is not None:
+        raise ValueError("--data goes with --model and --tasks.")
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
@@ -276,13 +279,14 @@ def _speed_of_model(arguments: argparse.Namespace) -> None:
         raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
     from lm_eval.utils import simple_parse_args_string
 
+    from harness.data_folder import data_settings
     from harness.overhead import measure_model
     from harness.selection import asked_for
 
     given = simple_parse_args_string(arguments.model_args) or {}
     text = measure_model(
         arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results,
-        arguments.batch_size,
+        arguments.batch_size, data_settings(arguments.data),
     )  # fmt: skip
     print(text)
 

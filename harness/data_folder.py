@@ -35,6 +35,11 @@ def data_setting(settings: Mapping[str, Any] | None) -> str | None:
     return _checked((settings or {}).get(SETTING))
 
 
+def data_settings(option: str | None) -> dict[str, Any] | None:
+    """The settings that a command's option --data stands for; None without it."""
+    return None if option is None else {SETTING: option}
+
+
 def _checked(data: Any) -> str | None:
     if data is not None and not (isinstance(data, str) and data):
         raise DataError(f"{SETTING} should be the folder of a mirror, or '{HUB}', got {data!r}.")
