@@ -41,12 +41,7 @@ COLUMNS: tuple[str, ...] = (
     "adapter_seconds", "around_seconds", "overhead", "overhead_around", "clock", "device",
 )  # fmt: skip
 WARM_UP = 20  # questions
-NETWORK = (
-    "hidden",
-    "hidden_and_states",
-    "logits_at",
-    "length_logits",
-)  # of a backbone; lm-eval's models: `_model_call`
+NETWORK = ("hidden", "hidden_and_states", "logits_at", "length_logits")  # of a backbone; lm-eval's models: `forward`
 
 
 def measure_overhead(suite: Suite, results: Path) -> str:
@@ -115,7 +110,7 @@ def _written(stem: Path, plan: OverheadPlan, rows: list[dict[str, Any]], runs: d
 def measured(model, adapter: str, plan: OverheadPlan, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
     """One whole run of the plan's tasks, into a folder that is thrown away: questions, requests and the three parts."""
     now = time.perf_counter if torch.cuda.is_available() else time.process_time
-    owner, calls = (model.backbone, NETWORK) if hasattr(model, "backbone") else (model, ("_model_call",))
+    owner, calls = (model.backbone, NETWORK) if hasattr(model, "backbone") else (model.model, ("forward",))
     with (
         tempfile.TemporaryDirectory() as out,
         Clock(owner, calls, now) as network,

@@ -235,3 +235,19 @@ def test_a_length_head_that_nothing_trains_is_refused(checkpoints, objective):
     idle = recipe.model_copy(update={"objective": ObjectiveSpec(name=name, settings=settings)})
     with pytest.raises(ConfigError, match="nothing would train the head.*length.steps"):
         assemble(idle, tokenizer)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_an_attention_that_is_not_installed_is_one_sentence(checkpoints, tokenizer, monkeypatch, loaded):
+    from transformers import PreTrainedModel
+
+    def absent(self, *_, **__):
+        raise ImportError("FlashAttention2 needs a package.\nMore about it.")
+
+    monkeypatch.setattr(PreTrainedModel, "_check_and_adjust_attn_implementation", absent)
+    given = {"pretrained": str(checkpoints["decoder_it"])} if loaded else {"family": "llama", "shape": LLAMA}
+    spec = BackboneSpec.model_validate({**given, "attention": "flash_attention_2"})
+    with pytest.raises(
+        ConfigError, match=r"attention: flash_attention_2 cannot be had \(FlashAttention2 needs a package.\); install"
+    ):
+        build_network(spec, "causal", tokenizer, 0)

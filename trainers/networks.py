@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -164,11 +165,11 @@ def _auto(spec: BackboneSpec, kind: str):
 
 
 def _pretrained(spec: BackboneSpec, kind: str):
-    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
     try:
-        network = _auto(spec, kind).from_pretrained(
-            spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True, **attention
-        )
+        with _attention(spec) as attention:
+            network = _auto(spec, kind).from_pretrained(
+                spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True, **attention
+            )
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
@@ -227,8 +228,20 @@ def _from_scratch(spec: BackboneSpec, kind: str, tokenizer):
 
 def network_of(config, spec: BackboneSpec, kind: str):
     """A network with random weights in the shape of a configuration."""
-    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
-    return _auto(spec, kind).from_config(config, **attention)
+    with _attention(spec) as attention:
+        return _auto(spec, kind).from_config(config, **attention)
+
+
+@contextmanager
+def _attention(spec: BackboneSpec) -> Iterator[dict[str, str]]:
+    """The `attention` of a recipe for transformers; ConfigError where its package is not installed."""
+    try:
+        yield {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
+    except ImportError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"backbone.attention: {spec.attention} cannot be had ({reason}); install it, or leave the key out."
+        ) from error
 
 
 def _initialise_positions(network, spec: BackboneSpec) -> None:

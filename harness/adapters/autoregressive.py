@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
+import torch
 from lm_eval.models import huggingface
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.settings import MaskedSettings
+from harness.adapters.tail import ScoredTail
 from harness.backbones import BackboneError, checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
@@ -53,6 +56,8 @@ class Autoregressive(HFLM):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
+        self._tail: ScoredTail | None = None  # of the requests that are being scored
+        self._projects_tail = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
         self.score_log: list[dict] = []  # exact scores: nothing to say of their error
         self.weights_sha256 = weights_sha256(name, self.record)
@@ -167,14 +172,31 @@ class Autoregressive(HFLM):
         together = windows and self.world_size > 1  # padded across processes: all compute the same number
         known = {} if together else self._known("loglikelihood", [r[0] for r in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
-        computed = iter(
-            super()._loglikelihood_tokens(new, disable_tqdm=disable_tqdm, override_bs=override_bs) if new else ()
-        )
+        computed = iter(self._computed(new, disable_tqdm, override_bs) if new else ())
         scored = [tuple(known[index]) if index in known else next(computed) for index in range(len(requests))]
         self.tally.scored += len(scored)
         self.tally.rows += len(new)
         self.tally.weaken("exact")
         return scored
+
+    def _computed(self, requests: list, quiet: bool, batch_size: int | None) -> list:
+        """HFLM's scores, from logits at the scored end of each batch."""
+        self._tail = ScoredTail(requests, self.max_length) if self.backend == "causal" else None
+        try:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=quiet, override_bs=batch_size)
+        finally:
+            self._tail = None
+
+    def _model_call(self, inps, attn_mask=None, labels=None):
+        """HFLM's logits [B, T, V]; while requests are scored, those of the last positions only (see tail.py)."""
+        if self._tail is None:
+            return super()._model_call(inps, attn_mask, labels)
+        last = self._tail.last(inps.tolist())
+        if not self._projects_tail:
+            return super()._model_call(inps)[:, -last:]
+        mixed = self.mixed_precision_dtype
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=mixed, enabled=mixed is not None):
+            return self.model(inps, logits_to_keep=last).logits
 
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False):
         """HFLM's log-likelihoods of whole texts; those of the store are not computed again."""
