@@ -279,14 +279,14 @@ def _speed_of_model(arguments: argparse.Namespace) -> None:
         raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
     from lm_eval.utils import simple_parse_args_string
 
-    from harness.data_folder import data_settings
+    from harness.data_folder import settings_of_option
     from harness.overhead import measure_model
     from harness.selection import asked_for
 
     given = simple_parse_args_string(arguments.model_args) or {}
     text = measure_model(
         arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results,
-        arguments.batch_size, data_settings(arguments.data),
+        arguments.batch_size, settings_of_option(arguments.data),
     )  # fmt: skip
     print(text)
 

@@ -97,15 +97,8 @@ def _always_apply(templates: list[Any], spec: Benchmark) -> bool:
 
 
 SETTINGS = (
-    "prompts",
-    "prompts_language",
-    "prompts_suffix",
-    "convention",
-    "contrast",
-    "data",
-    "data_revisions",
-    "samples",
-)
+    "prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data", "data_revisions", "samples",
+)  # fmt: skip
 
 
 def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ def data_setting(settings: Mapping[str, Any] | None) -> str | None:
     return _checked((settings or {}).get(SETTING))
 
 
-def data_settings(option: str | None) -> dict[str, Any] | None:
+def settings_of_option(option: str | None) -> dict[str, Any] | None:
     """The settings that a command's option --data stands for; None without it."""
     return None if option is None else {SETTING: option}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import im_benchmarks
-from harness.data_folder import SETTING, data_settings
+from harness.data_folder import SETTING, settings_of_option
 from harness.records import digest_of, now, write_atomically
 from harness.registration import MODELS, register_models, task_manager
 from harness.runs import Runner, check_writable, summary
@@ -100,7 +100,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
 
 def _metadata(arguments: argparse.Namespace) -> dict[str, Any] | None:
     """The settings of the tasks: --metadata, with --data in it."""
-    given = data_settings(arguments.data)
+    given = settings_of_option(arguments.data)
     if given and SETTING in (arguments.metadata or {}):
         raise ConfigError("--data and 'data' in --metadata both say where documents come from: leave one out.")
     return {**(arguments.metadata or {}), **given} if given else arguments.metadata
