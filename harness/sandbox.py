@@ -4,7 +4,8 @@
                empty, /tmp is private and small; no capability; nothing of our environment is seen
     processes  a system-call filter (seccomp) refuses new processes, so that there is no fork bomb and no child that
                outlives its parent; threads are allowed
-    limits     processor time, memory, size of files, open files (rlimits); wall-clock time is bounded from outside
+    limits     processor time, memory, size of files, open files (rlimits). Processor time decides, so that a busy machine
+               changes no score; wall-clock time, bounded from outside, only ends programs that wait for ever
 
 Each of these ends a sample, never the run. `require` probes all this before anything is generated. Without bubblewrap,
 code runs only if the user passes lm-eval's own `--confirm_run_unsafe_code` (or sets HF_ALLOW_CODE_EVAL=1), then with
@@ -14,6 +15,7 @@ the limits but without walls and filter.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import platform
 import shutil
@@ -38,9 +40,11 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one sample: wall-clock and processor seconds, mebibytes of memory, mebibytes of each file and of /tmp."""
+    """Of one sample: processor seconds (rounded up to whole ones), wall-clock seconds (several times as many, for programs
+    that sleep or wait for ever), mebibytes of memory, mebibytes of each file and of /tmp."""
 
-    seconds: float = 10.0
+    cpu_seconds: float = 10.0
+    wall_seconds: float = 120.0
     memory_mb: int = 1024
     files_mb: int = 16
 
@@ -50,7 +54,8 @@ DEFAULT = Limits()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a program: `passed`, `failed` (its own error), `timeout` or `killed` (by a limit); its last words."""
+    """What became of a program: `passed`, `failed` (its own error), `timeout` (of either clock) or `killed` (by another
+    limit); its last words."""
 
     passed: bool
     reason: str
@@ -74,7 +79,7 @@ def run_program(program: str, limits: Limits = DEFAULT, *, walls: bool = True) -
                 start_new_session=True, cwd=folder, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
             )  # fmt: skip
             os.close(writer)
-            status = _wait(process, limits.seconds)
+            status = _wait(process, limits.wall_seconds)
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 2000))
             detail = errors.read().decode("utf-8", "replace").strip()
         os.set_blocking(proof.fileno(), False)
@@ -82,27 +87,33 @@ def run_program(program: str, limits: Limits = DEFAULT, *, walls: bool = True) -
 
 
 def run_programs(programs: list[str], limits: Limits = DEFAULT, *, walls: bool = True) -> list[Outcome]:
-    """Outcomes of programs in order, as many side by side as there are processors."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    """Outcomes of programs in order, as many side by side as there are processors for this process."""
+    with ThreadPoolExecutor(max_workers=_processors()) as pool:
         return list(pool.map(lambda program: run_program(program, limits, walls=walls), programs))
+
+
+def _processors() -> int:
+    """Those that this process may use; a scheduler's share of a node is often not the whole."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _script(program: str, limits: Limits, writer: int, word: str) -> str:
     """Limits that cannot be raised again, the program, the proof of its end."""
+    cpu_seconds = max(1, math.ceil(limits.cpu_seconds))
     bounds = {
-        "RLIMIT_CPU": max(1, round(limits.seconds)),
-        "RLIMIT_AS": limits.memory_mb * MEGABYTE,
-        "RLIMIT_FSIZE": limits.files_mb * MEGABYTE,
-        "RLIMIT_NOFILE": 64,
-        "RLIMIT_CORE": 0,
+        "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, which tells this limit from others; then SIGKILL
+        "RLIMIT_AS": (limits.memory_mb * MEGABYTE,) * 2,
+        "RLIMIT_FSIZE": (limits.files_mb * MEGABYTE,) * 2,
+        "RLIMIT_NOFILE": (64, 64),
+        "RLIMIT_CORE": (0, 0),
     }
-    head = f"import resource as _r\nfor _n, _v in {bounds!r}.items():\n    _r.setrlimit(getattr(_r, _n), (_v, _v))\n"
+    head = f"import resource as _r\nfor _n, _v in {bounds!r}.items():\n    _r.setrlimit(getattr(_r, _n), _v)\n"
     tail = f"\nimport os as _os\n_os.write({writer}, {word.encode()!r})\n"
     return f"{head}del _r, _n, _v\n{program}\n{tail}"
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> int | None:
-    """The exit status, or None after `seconds`; either way nothing of the session is left."""
+    """The exit status, or None after `seconds` of wall-clock time; either way nothing of the session is left."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -116,7 +127,7 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
 
 
 def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
-    if status is None:
+    if status in (None, -signal.SIGXCPU, 128 + signal.SIGXCPU):  # the last: as bubblewrap passes a signal on
         return Outcome(False, "timeout", detail)
     if status == 0:
         return Outcome(True, "passed") if ended else Outcome(False, "failed", "it ended before its last line")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,8 @@ import pytest
 from harness import sandbox
 from harness.sandbox import Limits, run_program, run_programs
 
-QUICK = Limits(seconds=2.0, memory_mb=256, files_mb=4)
-PATIENT = Limits(seconds=60.0, memory_mb=256, files_mb=4)  # for programs that end by themselves
+QUICK = Limits(cpu_seconds=1.0, wall_seconds=3.0, memory_mb=256, files_mb=4)
+PATIENT = Limits(cpu_seconds=60.0, wall_seconds=600.0, memory_mb=256, files_mb=4)  # for programs that end by themselves
 needs_walls = pytest.mark.skipif(bool(sandbox.problem()), reason=sandbox.problem() or "-")
 
 ATTACKS = {
@@ -47,7 +50,7 @@ def test_an_attack_is_a_failed_sample(attack):
 
 @needs_walls
 def test_reasons():
-    assert run_program(ATTACKS["endless loop"], Limits(seconds=1)).reason in ("timeout", "killed")
+    assert run_program(ATTACKS["sleep"], QUICK).reason == "timeout"
     assert "MemoryError" in run_program(ATTACKS["10 GB"], PATIENT).detail
     assert "AssertionError" in run_program(ATTACKS["wrong"], PATIENT).detail
     assert run_program(ATTACKS["kill"], PATIENT).reason == "killed"
@@ -64,10 +67,44 @@ def test_honest_programs_pass_in_order_and_see_nothing_of_ours(monkeypatch):
     assert [outcome.passed for outcome in run_programs([good, ATTACKS["wrong"], blind], PATIENT)] == [True, False, True]
 
 
+@needs_walls
+def test_processor_time_decides_not_the_clock():
+    """A machine with other work gives a program less of each second: what it needs is counted, not how long that takes."""
+    waits = "import time\ntime.sleep(1.5)"
+    assert run_program(waits, Limits(cpu_seconds=1)).passed
+    for walls in (True, False):
+        spent = run_program(ATTACKS["endless loop"], Limits(cpu_seconds=1, wall_seconds=600), walls=walls)
+        assert (spent.passed, spent.reason) == (False, "timeout")
+    stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass"
+    assert run_program(stubborn, Limits(cpu_seconds=1, wall_seconds=600)).reason == "killed"
+    assert sandbox.DEFAULT.wall_seconds >= 6 * sandbox.DEFAULT.cpu_seconds
+
+
+@pytest.mark.parametrize("processors", [{3}, {0, 2, 5}])
+def test_as_many_programs_at_a_time_as_this_process_has_processors(monkeypatch, processors):
+    running, most, lock = [0], [0], threading.Lock()
+    full = threading.Barrier(len(processors))
+
+    def run(program, limits, *, walls):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        full.wait(60)  # so many do run side by side …
+        time.sleep(0.05)
+        with lock:
+            running[0] -= 1
+        return sandbox.Outcome(True, program)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: processors, raising=False)
+    monkeypatch.setattr(sandbox, "run_program", run)
+    assert [outcome.reason for outcome in run_programs(list("abcdef"))] == list("abcdef")
+    assert most[0] == len(processors)  # … and never more
+
+
 def test_without_walls_limits_hold_still():
     assert run_program("x = 1", PATIENT, walls=False).passed
     for attack in ("endless loop", "10 GB", "wrong", "exit half-way", "sleep"):
-        assert not run_program(ATTACKS[attack], Limits(seconds=1, memory_mb=256), walls=False).passed
+        assert not run_program(ATTACKS[attack], QUICK, walls=False).passed
 
 
 # -- the refusal
