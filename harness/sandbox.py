@@ -1,7 +1,8 @@
-"""Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root, with limits.
+"""Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root of its own, with limits.
 
-    walls      own namespaces of users, processes, network, IPC and host name; the root is read-only, homes and /run are
-               empty, /tmp is private and small; no capability; nothing of our environment is seen
+    walls      own namespaces of users, processes, network, IPC and host name; the root is empty and read-only, but for the
+               system's programs and libraries (/usr, /lib, …) and the interpreter's: no home, no working folder, no
+               mirror, no other file system is seen; /tmp is private and small; no capability; nothing of our environment
     processes  a system-call filter (seccomp) refuses new processes, so that there is no fork bomb and no child that
                outlives its parent; threads are allowed
     limits     processor time, memory, size of files, open files (rlimits). Processor time decides, so that a busy machine
@@ -30,7 +31,10 @@ from pathlib import Path
 from typing import IO
 
 UNSAFE_FLAG = "--confirm_run_unsafe_code"
-EMPTY_FOLDERS = ("/root", "/home", "/run", "/var", "/mnt", "/media", "/srv")
+SYSTEM = (  # what programs and shared libraries of a system need, and nothing that users write to
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store",
+    "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld-musl-x86_64.path",
+)  # fmt: skip
 MEGABYTE = 1024 * 1024
 
 
@@ -136,26 +140,35 @@ def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
 
 def _python(script: Path, walls: bool) -> list[str]:
     """The interpreter without site packages and environment."""
-    return [str(Path(sys.executable).resolve()), "-I", "-S", "-B", "/tmp/program.py" if walls else str(script)]
+    return [str(_interpreter()), "-I", "-S", "-B", "/tmp/program.py" if walls else str(script)]
+
+
+def _interpreter() -> Path:
+    """The executable itself: behind links, and behind a virtual environment (one made with copies too)."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def _visible() -> list[str]:
+    """All that can be seen inside: the system's programs and libraries, the interpreter, its own libraries (of its prefix
+    only these: a prefix may be a home, and hold anything)."""
+    prefixes = {str(Path(prefix).resolve()) for prefix in (sys.base_prefix, sys.base_exec_prefix)}
+    libraries = [f"{prefix}/{name}" for prefix in sorted(prefixes) for name in ("lib", "lib64")]
+    places = dict.fromkeys((*SYSTEM, *libraries, str(_interpreter())))
+    return [place for place in places if Path(place).exists()]
 
 
 def _walls(script: Path, filters: int, limits: Limits) -> list[str]:
-    """bubblewrap's command line; the interpreter stays visible where it lives below an emptied folder."""
-    empty = [folder for folder in (*EMPTY_FOLDERS, "/tmp") if Path(folder).is_dir()]
-    interpreter = str(Path(sys.base_prefix).resolve())
+    """bubblewrap's command line: a root that is empty but for what is named here, and read-only but for /tmp."""
+    size = ["--size", str(limits.files_mb * MEGABYTE)]
     walls = [
         shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
-        "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+        *size, "--tmpfs", "/", *size, "--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc",
     ]  # fmt: skip
-    for folder in empty:
-        walls += ["--size", str(limits.files_mb * MEGABYTE), "--tmpfs", folder]
-    if any(interpreter.startswith(f"{folder}/") for folder in empty):
-        walls += ["--ro-bind", interpreter, interpreter]
-    walls += ["--ro-bind", str(script), "/tmp/program.py"]
-    for folder in empty:
-        walls += ["--remount-ro", folder] if folder != "/tmp" else []
-    return [*walls, "--remount-ro", "/dev", "--chdir", "/tmp", "--seccomp", str(filters), "--"]
+    for place in _visible():
+        walls += ["--ro-bind", place, place]
+    walls += ["--ro-bind", str(script), "/tmp/program.py", "--remount-ro", "/", "--remount-ro", "/dev"]
+    return [*walls, "--chdir", "/tmp", "--seccomp", str(filters), "--"]
 
 
 # -- the filter: no new processes
@@ -204,7 +217,7 @@ def _filter_file() -> IO[bytes]:
 
 _PROBE = """
 import os, socket, sys
-assert os.listdir("/tmp") == ["program.py"], "/tmp is shared"
+assert not os.path.exists({outside!r}), "files outside can be seen"
 for attempt in (lambda: open("/anyorder-probe", "w"), os.fork, lambda: socket.create_connection(("192.0.2.1", 9), 1)):
     try:
         attempt()
@@ -221,7 +234,8 @@ def problem() -> str:
         return f"the sandbox needs Linux on x86-64 or AArch64, this is {platform.system()} on {platform.machine()}"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (the program bwrap; Debian and Fedora call the package bubblewrap)"
-    outcome = run_program(_PROBE)
+    with tempfile.NamedTemporaryFile(prefix="anyorder-probe-") as outside:
+        outcome = run_program(_PROBE.format(outside=outside.name))
     if outcome.passed:
         return ""
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import sys
 import threading
@@ -65,6 +66,75 @@ def test_honest_programs_pass_in_order_and_see_nothing_of_ours(monkeypatch):
 
     blind = "import os\nassert 'ANYORDER_SECRET' not in os.environ\nassert os.listdir('/tmp') == ['program.py']"
     assert [outcome.passed for outcome in run_programs([good, ATTACKS["wrong"], blind], PATIENT)] == [True, False, True]
+
+
+SPY = """
+import os
+for path in {paths!r}:
+    for attempt in (open, os.listdir, os.stat):
+        try:
+            attempt(path)
+        except OSError:
+            continue
+        raise SystemExit(f"{{path}} is seen")
+assert not set(os.listdir("/")) - {{"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr", *{tops!r}}}
+"""
+
+
+@needs_walls
+def test_nothing_of_home_working_folder_and_mirror_is_seen(monkeypatch, tmp_path):
+    """Whatever it is called: a fixed list of folders to hide would miss a cluster's homes and other file systems."""
+    paths = []
+    for folder in ("home", "work", "mirror"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file.txt").write_text("canonical solutions")
+        paths += [str(tmp_path / folder), str(tmp_path / folder / "file.txt")]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path / "mirror"))
+    monkeypatch.chdir(tmp_path / "work")
+    here = [str(Path(__file__)), str(Path(sandbox.__file__)), str(Path(sandbox.__file__).parents[1])]
+    elsewhere = [
+        path for path in ("/opt", "/srv", "/var", "/mnt", "/sys", "/etc/passwd", "/etc/hostname") if Path(path).exists()
+    ]
+    tops = [Path(place).parts[1] for place in sandbox._visible()]
+    spy = SPY.format(paths=[*paths, *here, *elsewhere], tops=tops)
+    outcome = run_program(spy, PATIENT)
+    assert outcome.passed, outcome
+    assert not run_program(spy, PATIENT, walls=False).passed
+
+
+def interpreter_of(monkeypatch, base: Path, executable: Path) -> None:
+    """As if this were another interpreter, at home in `base`."""
+    monkeypatch.setattr(sys, "base_prefix", str(base))
+    monkeypatch.setattr(sys, "base_exec_prefix", str(base))
+    monkeypatch.setattr(sys, "_base_executable", str(executable))
+
+
+@needs_walls
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_interpreter_below_a_home_works_and_the_home_stays_hidden(monkeypatch, tmp_path, linked):
+    """pyenv's, conda's or one installed with the home as its prefix; also where a link leads there."""
+    base = Path(sys.base_prefix).resolve()
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy(sandbox._interpreter(), home / "bin/python3")
+    (home / "lib").symlink_to(base / "lib")
+    (home / "secret.txt").write_text("key")
+    (tmp_path / "link").symlink_to(home)
+    place = tmp_path / "link" if linked else home
+    interpreter_of(monkeypatch, place, place / "bin/python3")
+    program = f"import json, math, os, sys\nassert not os.path.exists({str(home / 'secret.txt')!r})\nassert sys.executable == {str(home / 'bin/python3')!r}"
+    outcome = run_program(program, PATIENT)
+    assert outcome.passed, outcome
+
+
+@needs_walls
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no interpreter of the system")
+def test_the_system_s_interpreter_works(monkeypatch):
+    interpreter_of(monkeypatch, Path("/usr"), Path("/usr/bin/python3"))
+    sandbox.problem.cache_clear()
+    assert sandbox.problem() == ""
+    sandbox.problem.cache_clear()
 
 
 @needs_walls
