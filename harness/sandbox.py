@@ -8,7 +8,12 @@
     limits     processor time, memory, size of files, open files (rlimits). Processor time decides, so that a busy machine
                changes no score; wall-clock time, bounded from outside, only ends programs that wait for ever
 
-Each of these ends a sample, never the run. `require` probes all this before anything is generated. Without bubblewrap,
+Each of these ends a sample, never the run. Walls, filter and limits hold whatever the program does. That it `passed` does
+not: tests run in the program's own interpreter, as in HumanEval's harness, so a program that replaces what the tests use, or
+inspects the frames of its interpreter, can call itself passed. The word that proves its last line guards against accidents
+(`sys.exit`) and lazy tricks only.
+
+`require` probes all this before anything is generated. Without bubblewrap,
 code runs only if the user passes lm-eval's own `--confirm_run_unsafe_code` (or sets HF_ALLOW_CODE_EVAL=1), then with
 the limits but without walls and filter.
 """
@@ -16,19 +21,23 @@ the limits but without walls and filter.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 import platform
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+
+from harness.process_filter import process_filter
 
 UNSAFE_FLAG = "--confirm_run_unsafe_code"
 SYSTEM = (  # what programs and shared libraries of a system need, and nothing that users write to
@@ -69,25 +78,42 @@ class Outcome:
 def run_program(program: str, limits: Limits = DEFAULT, *, walls: bool = True) -> Outcome:
     """Run a Python program; it passes if it ends with status 0 and after its last statement.
 
-    The last is proved by a random word that a line of ours behind the program writes: `sys.exit(0)` is no pass.
+    The last is proved by a random word, which the interpreter gets through a pipe before the program runs and gives back
+    behind its last line (sandboxed.py): `sys.exit(0)` is no pass.
     """
-    word = os.urandom(16).hex()
-    reader, writer = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="anyorder-") as folder, open(reader, "rb") as proof:
+    word = os.urandom(16).hex().encode()
+    with tempfile.TemporaryDirectory(prefix="anyorder-") as folder, _pipe() as secret, _pipe() as proof:
         script = Path(folder) / "program.py"
-        script.write_text(_script(program, limits, writer, word), encoding="utf-8", errors="surrogatepass")
+        script.write_text(program, encoding="utf-8", errors="surrogatepass")
+        secret.writer.write(word)
+        secret.writer.close()
         with tempfile.TemporaryFile() as errors, _filter_file() as filters:
+            inside = (secret.reader.fileno(), proof.writer.fileno())
             process = subprocess.Popen(
-                [*(_walls(script, filters.fileno(), limits) if walls else []), *_python(script, walls)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(writer, filters.fileno()),
+                [*(_walls(script, filters.fileno(), limits) if walls else []), *_python(script, walls, inside, limits)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(*inside, filters.fileno()),
                 start_new_session=True, cwd=folder, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
             )  # fmt: skip
-            os.close(writer)
             status = _wait(process, limits.wall_seconds)
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 2000))
             detail = errors.read().decode("utf-8", "replace").strip()
-        os.set_blocking(proof.fileno(), False)
-        return _outcome(status, (proof.read() or b"") == word.encode(), detail)
+        os.set_blocking(proof.reader.fileno(), False)
+        return _outcome(status, (proof.reader.read() or b"") == word, detail)
+
+
+class Pipe(NamedTuple):
+    """Both ends, unbuffered."""
+
+    reader: IO[bytes]
+    writer: IO[bytes]
+
+
+@contextmanager
+def _pipe() -> Iterator[Pipe]:
+    """A pipe whose ends are closed in the end."""
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as read_end, open(writer, "wb", buffering=0) as write_end:
+        yield Pipe(read_end, write_end)
 
 
 def run_programs(programs: list[str], limits: Limits = DEFAULT, *, walls: bool = True) -> list[Outcome]:
@@ -101,19 +127,16 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _script(program: str, limits: Limits, writer: int, word: str) -> str:
-    """Limits that cannot be raised again, the program, the proof of its end."""
+def _resources(limits: Limits) -> dict[str, tuple[int, int]]:
+    """{rlimit: (soft, hard)}."""
     cpu_seconds = max(1, math.ceil(limits.cpu_seconds))
-    bounds = {
+    return {
         "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, which tells this limit from others; then SIGKILL
         "RLIMIT_AS": (limits.memory_mb * MEGABYTE,) * 2,
         "RLIMIT_FSIZE": (limits.files_mb * MEGABYTE,) * 2,
         "RLIMIT_NOFILE": (64, 64),
         "RLIMIT_CORE": (0, 0),
     }
-    head = f"import resource as _r\nfor _n, _v in {bounds!r}.items():\n    _r.setrlimit(getattr(_r, _n), _v)\n"
-    tail = f"\nimport os as _os\n_os.write({writer}, {word.encode()!r})\n"
-    return f"{head}del _r, _n, _v\n{program}\n{tail}"
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> int | None:
@@ -138,9 +161,11 @@ def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
     return Outcome(False, "killed" if status < 0 or status > 128 else "failed", detail)
 
 
-def _python(script: Path, walls: bool) -> list[str]:
-    """The interpreter without site packages and environment."""
-    return [str(_interpreter()), "-I", "-S", "-B", "/tmp/program.py" if walls else str(script)]
+def _python(script: Path, walls: bool, inside: tuple[int, int], limits: Limits) -> list[str]:
+    """The interpreter without site packages and environment, and what it does: sandboxed.py with its arguments."""
+    runner = Path(__file__).with_name("sandboxed.py").read_text(encoding="utf-8")
+    arguments = ["/tmp/program.py" if walls else str(script), *map(str, inside), json.dumps(_resources(limits))]
+    return [str(_interpreter()), "-I", "-S", "-B", "-c", runner, *arguments]
 
 
 def _interpreter() -> Path:
@@ -169,39 +194,6 @@ def _walls(script: Path, filters: int, limits: Limits) -> list[str]:
         walls += ["--ro-bind", place, place]
     walls += ["--ro-bind", str(script), "/tmp/program.py", "--remount-ro", "/", "--remount-ro", "/dev"]
     return [*walls, "--chdir", "/tmp", "--seccomp", str(filters), "--"]
-
-
-# -- the filter: no new processes
-
-
-def process_filter() -> bytes:
-    """A seccomp program for x86-64 and AArch64: fork, vfork and clone of a process fail with EPERM, clone3 with ENOSYS
-    (so that libc falls back to clone, whose flags can be read); clone of a thread and all else is allowed."""
-    load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, kill, refuse, unknown = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
-    thread, number, machine, first_argument = 0x00010000, 0, 4, 16
-    code = [
-        (load, 0, 0, machine),
-        (equal, 1, 0, 0xC000003E),  # x86-64 …
-        (equal, 7, 12, 0xC00000B7),  # … or AArch64, or nothing
-        (load, 0, 0, number),
-        (at_least, 10, 0, 0x40000000),  # x32's numbers
-        (equal, 10, 0, 57),  # fork
-        (equal, 9, 0, 58),  # vfork
-        (equal, 9, 0, 435),  # clone3
-        (equal, 4, 0, 56),  # clone
-        (end, 0, 0, allow),
-        (load, 0, 0, number),
-        (equal, 5, 0, 435),
-        (equal, 0, 5, 220),  # clone on AArch64
-        (load, 0, 0, first_argument),
-        (any_bit, 3, 1, thread),
-        (end, 0, 0, kill),
-        (end, 0, 0, refuse),
-        (end, 0, 0, unknown),
-        (end, 0, 0, allow),
-    ]
-    return b"".join(struct.pack("<HBBI", *line) for line in code)
 
 
 def _filter_file() -> IO[bytes]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import sandbox
+from harness.process_filter import process_filter
 from harness.sandbox import Limits, run_program, run_programs
 
 QUICK = Limits(cpu_seconds=1.0, wall_seconds=3.0, memory_mb=256, files_mb=4)
@@ -66,6 +67,66 @@ def test_honest_programs_pass_in_order_and_see_nothing_of_ours(monkeypatch):
 
     blind = "import os\nassert 'ANYORDER_SECRET' not in os.environ\nassert os.listdir('/tmp') == ['program.py']"
     assert [outcome.passed for outcome in run_programs([good, ATTACKS["wrong"], blind], PATIENT)] == [True, False, True]
+
+
+FORGERIES = {
+    "the word in its own file": """
+import os, re
+words = re.findall(r"\\b[0-9a-f]{32}\\b", open(__file__).read())
+for descriptor in range(3, 64):
+    for word in words or ["0" * 32]:
+        try:
+            os.write(descriptor, word.encode())
+        except OSError:
+            pass
+os._exit(0)
+""",
+    "the word in a descriptor, the command line or a name": """
+import os, re
+seen = [open("/proc/self/cmdline", "rb").read(), repr(globals()).encode(), repr(vars(__import__("__main__"))).encode()]
+for descriptor in range(3, 64):
+    try:
+        os.set_blocking(descriptor, False)
+        seen.append(os.read(descriptor, 100) or b"")
+    except OSError:
+        pass
+words = re.findall(rb"\\b[0-9a-f]{32}\\b", b" ".join(seen))
+for descriptor in range(3, 64):
+    for word in words:
+        try:
+            os.write(descriptor, word)
+        except OSError:
+            pass
+os._exit(0)
+""",
+    "the writing of another word": "import os\nos.write = lambda *_: None\nos._exit(0)",
+}
+
+
+@needs_walls
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_the_proof_of_the_last_line_is_not_lying_about(forgery):
+    outcome = run_program(FORGERIES[forgery], PATIENT)
+    assert (outcome.passed, outcome.reason, outcome.detail) == (False, "failed", "it ended before its last line")
+
+
+@needs_walls
+def test_a_program_is_the_main_module_as_it_was_written():
+    program = "from __future__ import annotations\nimport os, sys, __main__\n" + "\n".join(
+        f"assert {fact}, {fact!r}"
+        for fact in (
+            "__name__ == '__main__'",
+            "vars(__main__) is globals()",
+            "sys.argv == [__file__] == ['/tmp/program.py']",
+            "os.path.getsize(__file__) > 100",
+            "not {'word', 'run', 'limits', 'resource'} & set(globals())",
+            "'resource' in sys.modules",
+        )
+    )
+    outcome = run_program(program, PATIENT)
+    assert outcome.passed, outcome
+    assert run_program("x = '\ud800'", PATIENT).reason == "failed"  # what no file can hold is no Python
+    assert run_program("os = 1\ndel os\nimport os\nos.write = None", PATIENT).passed
 
 
 SPY = """
@@ -224,7 +285,7 @@ def test_a_bubblewrap_without_walls_is_not_believed(no_bwrap):
 def verdict(machine: int, number: int, first_argument: int = 0) -> int:
     """What the kernel would answer: a small interpreter of the filter's four kinds of instruction."""
     data = struct.pack("<IIQQ", number, machine, 0, first_argument)
-    code = list(struct.iter_unpack("<HBBI", sandbox.process_filter()))
+    code = list(struct.iter_unpack("<HBBI", process_filter()))
     at, value = 0, 0
     while True:
         kind, yes, no, k = code[at]
