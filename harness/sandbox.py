@@ -127,7 +127,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _resources(limits: Limits) -> dict[str, tuple[int, int]]:
+def _resources(limits: Limits) -> dict[str, tuple[int, ...]]:
     """{rlimit: (soft, hard)}."""
     cpu_seconds = max(1, math.ceil(limits.cpu_seconds))
     return {
