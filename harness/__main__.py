@@ -231,12 +231,13 @@ def speed(arguments: argparse.Namespace) -> None:
     _calm()
     if arguments.model or not arguments.suite:
         return _speed_of_model(arguments)
+    from harness.config import ConfigError
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
     from harness.scoring_speed import measure_scoring
     from harness.speed import device_name, measure_suite
-    from harness.suites import ConfigError, load_suite
+    from harness.suites import load_suite
     from harness.traces import trace_suite
 
     suite = load_suite(arguments.suite)

@@ -20,8 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from harness.config import Frozen
 from harness.locks import locked
 
 SCHEMA_VERSION = 1
@@ -35,12 +34,6 @@ Kind = Literal["exact", "bound", "pseudo"]
 
 class RecordError(RuntimeError):
     """A record is missing, unreadable, or its files are not the ones that were sealed."""
-
-
-class Frozen(BaseModel):
-    """Immutable data with strict keys: an unknown key is an error, not a typo that is ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CheckpointRecord(Frozen):

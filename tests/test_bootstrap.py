@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.__main__ import main
 from trainers.bootstrap import (
     REQUESTS,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_judge_client import client, one_in_ten
 
+from harness.config import ConfigError
 from harness.judges import mt_bench
 from harness.judges.answers import Contestant
 from harness.judges.files import file_of, json_lines, write_json_lines
@@ -18,7 +19,6 @@ from harness.judges.mt_summary import KNOWN_WRONG_REFERENCES
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule
 from harness.mirror import DataError
-from harness.suites import ConfigError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")

@@ -11,10 +11,11 @@ import synthetic_results as synthetic
 from small_files import write_corpus
 
 from harness import __main__ as command
+from harness.config import ConfigError
 from harness.overhead import COLUMNS, measure_overhead
 from harness.records import read_checkpoint, read_measurements, weights_digest
 from harness.speed import Clock
-from harness.suites import ConfigError, OverheadPlan, Suite
+from harness.suites import OverheadPlan, Suite
 
 SYSTEMS = ("decoder_it", "mt0", "instruct_xmlr", "diffusionllm")
 

@@ -7,9 +7,9 @@ from small_files import write_file, write_mirror
 
 from harness import registration
 from harness.__main__ import parser
+from harness.config import ConfigError
 from harness.mirror import DataError
 from harness.selection import asked_for, leaf_tasks, left_out_lines
-from harness.suites import ConfigError
 
 
 @pytest.fixture

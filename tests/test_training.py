@@ -12,8 +12,8 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
+from harness.config import ConfigError
 from harness.records import read_checkpoint
-from harness.suites import ConfigError
 from tests.test_objectives import LLAMA
 from trainers.assemble import assemble
 from trainers.checkpoint import train_checkpoint

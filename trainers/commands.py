@@ -124,7 +124,7 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
     """
     from importlib.util import find_spec
 
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
 
     if how.startswith("deepspeed") and find_spec("deepspeed") is None:
         raise ConfigError(
@@ -149,7 +149,7 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.families import variants
     from trainers.recipe import load_recipe
 
@@ -176,7 +176,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _mixture(arguments: argparse.Namespace) -> None:
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.mixture import build
     from trainers.recipe import load_recipe
 
@@ -223,7 +223,7 @@ def _contamination(arguments: argparse.Namespace) -> None:
 def _losses(arguments: argparse.Namespace) -> None:
     from itertools import islice
 
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.losses import load, losses, write
     from trainers.mixture_files import records_in
 
@@ -242,7 +242,8 @@ def _losses(arguments: argparse.Namespace) -> None:
 
 
 def _analysis(arguments: argparse.Namespace) -> None:
-    from harness.suites import AnalysisPlan, ConfigError, load_suite
+    from harness.config import ConfigError
+    from harness.suites import AnalysisPlan, load_suite
     from trainers.analysis import analyse, subject, unseen
     from trainers.analysis_tables import write
     from trainers.mixture import read_records, training_files

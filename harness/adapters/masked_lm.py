@@ -22,12 +22,12 @@ from harness.adapters.processes import DataParallelLM
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import BackboneError, load_masked
+from harness.config import unknown
 from harness.decoders.length import length_logprobs
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import NO_COMPAT, Item, Scored
 from harness.store import Store
-from harness.suites import unknown
 
 # Words of lm-eval's generation settings that are handled apart, or that parallel decoding has no use for.
 IGNORED_GENERATION_KEYS = {"until", "do_sample", "top_k", "num_beams", "use_cache"}

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError
 from harness.judges.answers import Contestant
 from harness.judges.arguments import Named
 from harness.judges.files import file_name
 from harness.records import CHECKPOINT_FILE, digest_of, read_checkpoint, weights_digest
-from harness.suites import ConfigError, Suite
+from harness.suites import Suite
 
 BATCH_SIZE = 16
 
