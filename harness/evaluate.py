@@ -10,9 +10,12 @@ from typing import Any
 
 from harness import im_benchmarks
 from harness.config import ConfigError, unknown
-from harness.records import digest_of, now, write_atomically
+from harness.environment import now
+from harness.records import digest_of, write_atomically
 from harness.registration import MODELS, register_models, task_manager
-from harness.runs import Runner, check_writable, summary
+from harness.run_files import check_writable
+from harness.run_summary import summary
+from harness.runs import Runner
 from harness.selection import asked_for, leaf_tasks, left_out_lines, none_left
 from harness.suites import Suite
 

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness.config import ConfigError, unknown
-from harness.runs import check_writable
+from harness.run_files import check_writable
 from harness.suites import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]

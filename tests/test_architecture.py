@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN = ("harness", "trainers", "reports")
 ALLOWED = {
     "harness": {"harness"},
-    "trainers": {"trainers"} | {f"harness.{m}" for m in ("canvas", "backbones", "templates", "noise", "records", "lengths", "suites", "progress", "mirror", "promptsource", "locks", "windows", "command_line", "config")},
+    "trainers": {"trainers"} | {f"harness.{m}" for m in ("canvas", "backbones", "templates", "noise", "records", "lengths", "suites", "progress", "mirror", "promptsource", "locks", "windows", "command_line", "config", "loading", "environment")},
     "reports": {"reports", "harness.records", "harness.suites", "harness.config", "harness.command_line"},
 }  # fmt: skip
 BARRED = {"harness": (), "trainers": ("lm_eval",), "reports": ("torch", "lm_eval", "transformers", "datasets")}

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.backbones import RECIPE_FILE, MaskedBackbone
+from harness.backbones import MaskedBackbone
 from harness.config import ConfigError
+from harness.loading import RECIPE_FILE
 from harness.progress import bar
 from harness.records import digest_of
 from trainers.analysis_tables import TABLES, FitRow, GainRow, LossRow, SummaryRow, distributions, fit_of

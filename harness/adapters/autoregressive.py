@@ -15,7 +15,8 @@ from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.tail import ScoredTail
-from harness.backbones import BackboneError, checkpoint_record, explained
+from harness.backbones import BackboneError
+from harness.loading import checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
 SPECIAL_TOKENS = ("none", "tokenizer")

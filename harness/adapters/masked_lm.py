@@ -21,9 +21,10 @@ from harness.adapters.encoding import RequestEncoder, arguments_of, where
 from harness.adapters.processes import DataParallelLM
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
-from harness.backbones import BackboneError, load_masked
+from harness.backbones import BackboneError
 from harness.config import unknown
 from harness.decoders.length import length_logprobs
+from harness.loading import load_masked
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import NO_COMPAT, Item, Scored

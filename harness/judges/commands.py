@@ -21,7 +21,7 @@ from harness.judges.endpoint import endpoint_of
 from harness.judges.files import file_name, file_of, json_lines, json_rows
 from harness.judges.spending import Ledger, Price
 from harness.records import write_atomically
-from harness.runs import check_writable
+from harness.run_files import check_writable
 from harness.suites import load_suite
 
 REPLIES = "replies.sqlite"

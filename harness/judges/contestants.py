@@ -81,7 +81,8 @@ def _unsealed(pretrained: str, revision: str | None) -> str:
         BackboneError: neither a folder nor known to the hub.
     """
     from harness.adapters.answers import files_digest
-    from harness.backbones import BackboneError, explained
+    from harness.backbones import BackboneError
+    from harness.loading import explained
 
     if Path(pretrained).is_dir():
         return files_digest(pretrained, None, None, None)
