@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   python -m harness data
   python -m harness data --fetch mgsm,bbh,z_bench --into mirror
   python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
-  ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
+  python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa --data mirror
 """
 
 
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from public "
                          "repositories, at pinned commits, into the mirror --into")  # fmt: skip
     listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
+    _data_argument(listing)
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
     speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
+    _data_argument(speed)
     speed.add_argument("--questions", type=whole_number_from(1), default=2000, help="questions in all (default 2000)")
     speed.add_argument(
         "--repeats", type=whole_number_from(1), default=3, help="runs, of which the median is kept (default 3)"
@@ -100,6 +102,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--limit", type=items_or_share, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
     run.add_argument("--metadata", type=json_object, help="JSON passed to the tasks")
+    _data_argument(run)
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
     run.add_argument("--system_instruction", help="system text for the chat template")
@@ -111,6 +114,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--system", help="name of a system of the suite")
     run.add_argument("--seed", type=int, help="training seed of the system's checkpoint")
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
+
+
+def _data_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="DIR", help="read documents from this mirror only, or from the hub (--data hub); "
+                         "default: as ANYORDER_DATA says, else the hub")  # fmt: skip
 
 
 def _serve_arguments(serve: argparse.ArgumentParser) -> None:
@@ -133,6 +141,10 @@ def run(arguments: argparse.Namespace) -> None:
 
         if arguments.system is None or arguments.seed is None:
             raise ValueError("--suite needs --system and --seed as well.")
+        if arguments.data is not None:
+            raise ValueError(
+                "--data goes with --model and --tasks; an evaluation of a suite says `metadata: {data: DIR}`."
+            )
         evaluate_system(
             load_suite(arguments.suite), arguments.system, arguments.seed, arguments.results, arguments.device
         )
@@ -198,6 +210,8 @@ def speed(arguments: argparse.Namespace) -> None:
     _calm()
     if arguments.model or not arguments.suite:
         return _speed_of_model(arguments)
+    if arguments.data is not None:
+        raise ValueError("--data goes with --model and --tasks.")
     from harness.config import ConfigError
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
@@ -233,13 +247,14 @@ def _speed_of_model(arguments: argparse.Namespace) -> None:
         raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
     from lm_eval.utils import simple_parse_args_string
 
+    from harness.data_folder import settings_of_option
     from harness.overhead import measure_model
     from harness.selection import asked_for
 
     given = simple_parse_args_string(arguments.model_args) or {}
     text = measure_model(
         arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results,
-        arguments.batch_size,
+        arguments.batch_size, settings_of_option(arguments.data),
     )  # fmt: skip
     print(text)
 
@@ -258,6 +273,8 @@ def list_data(arguments: argparse.Namespace) -> int:
         raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
     if arguments.fetch is not None and arguments.check is not None:
         raise ValueError("--check and --fetch are two commands: fetch first, then check the mirror.")
+    if arguments.data is not None and (arguments.fetch, arguments.check) != (None, None):
+        raise ValueError("--data lists what a mirror has; --check DIR and --into DIR name theirs.")
     if arguments.fetch is not None:
         from harness.origins import fetch_report
 
@@ -266,7 +283,9 @@ def list_data(arguments: argparse.Namespace) -> int:
     else:
         from harness.data_report import check_report, sources_table
 
-        report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+        report, whole = (
+            (sources_table(arguments.data), True) if arguments.check is None else check_report(arguments.check)
+        )
     print(report)
     return 0 if whole else 1
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.environment import git_state, now, package_versions
-from harness.identity import data_identity, prompts_identity, task_digest
+from harness.identity import data_identity, options_identity, prompts_identity, task_digest
 from harness.in_step import TaskRefused, in_step
 from harness.records import CheckpointRef, RunRecord, digest_of
 from harness.run_files import check_writable, save_run, sealed_run
@@ -78,7 +78,7 @@ class Runner:
                 "model": self.model.identity(),
                 "task": task,
                 "task_files": task_digest(manager, task),
-                "options": {key: value for key, value in self.options.items() if value is not None},
+                "options": options_identity(manager, task, self.options),
                 "data": data,
                 "prompts": prompts_identity(manager, task, self.options.get("metadata")),
             }

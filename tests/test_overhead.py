@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import synthetic_results as synthetic
-from small_files import write_corpus
+from small_files import nli_lines, write_corpus, write_file, write_manifest
 
 from harness import __main__ as command
 from harness.config import ConfigError
@@ -112,3 +112,18 @@ def test_any_checkpoint_is_measured_without_a_suite(results, tmp_path, monkeypat
         monkeypatch.setattr("sys.argv", wrong)
         assert command.main() == 2
         assert "speed needs --suite, or --model and --tasks" in capsys.readouterr().err
+
+
+def test_the_questions_may_come_from_a_mirror(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ANYORDER_DATA", "/no/such")
+    write_file(tmp_path / "mirror", "super_glue/RTE/val.jsonl", nli_lines(("entailment", "not_entailment")))
+    write_manifest(tmp_path / "mirror")
+    checkpoint = results / "toy/checkpoints/diffusionllm-0"
+    line = ["harness", "speed", "--model", "diffusion_xlmr", "--model_args", f"pretrained={checkpoint}", "--tasks", "xp3_rte",
+            "--data", str(tmp_path / "mirror"), "--repeats", "1", "--results", str(tmp_path)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", line)
+    assert command.main() == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.strip().splitlines())
+    assert (row["tasks"], row["questions"]) == ("xp3_rte", "10")
+    monkeypatch.setattr("sys.argv", ["harness", "speed", "--suite", "mini", "--data", str(tmp_path / "mirror")])
+    assert command.main() == 2 and "error: --data goes with --model and --tasks." in capsys.readouterr().err

@@ -19,6 +19,7 @@ from harness.adapters.answers import asker, files_digest, question_lines, stored
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.encoding import RequestEncoder, arguments_of, where
 from harness.adapters.processes import DataParallelLM
+from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import BackboneError
@@ -212,6 +213,7 @@ class MaskedLM(DataParallelLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One text per request, cut at the first stop string, in order."""
         jobs = self._jobs(requests)
+        check_samples(requests, lambda index: jobs[index].settings.drawn, self.world_size)
         keys = [self._job_key(job) for job in jobs]
         known = {} if self.store is None else self.store.get(keys)
         answers = [known.get(key, "") for key in keys]

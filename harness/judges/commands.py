@@ -171,7 +171,7 @@ def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
 
 
 def _trust(arguments: argparse.Namespace, out: Path) -> None:
-    from harness.data import mirror_folder
+    from harness.data_folder import mirror_folder
     from harness.judges import calibration
     from harness.judges.fastchat import common
 
