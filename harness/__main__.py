@@ -7,13 +7,11 @@ sealed runs that a second call does not repeat.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from harness.command_line import Parser
+from harness.command_line import Parser, items_or_share, json_object, whole_number_from
 
 EXAMPLES = """examples:
   python -m harness run --model nar_xlmr --tasks mini_heldout
@@ -68,8 +66,10 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
     speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
     _data_argument(speed)
-    speed.add_argument("--questions", type=_from(1), default=2000, help="questions in all (default 2000)")
-    speed.add_argument("--repeats", type=_from(1), default=3, help="runs, of which the median is kept (default 3)")
+    speed.add_argument("--questions", type=whole_number_from(1), default=2000, help="questions in all (default 2000)")
+    speed.add_argument(
+        "--repeats", type=whole_number_from(1), default=3, help="runs, of which the median is kept (default 3)"
+    )
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -96,12 +96,12 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out (and name, with the reason) tasks whose files are not here",
     )
-    run.add_argument("--num_fewshot", type=_from(0), help="examples before each question")
+    run.add_argument("--num_fewshot", type=whole_number_from(0), help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
+    run.add_argument("--limit", type=items_or_share, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
-    run.add_argument("--metadata", type=_json_object, help="JSON passed to the tasks")
+    run.add_argument("--metadata", type=json_object, help="JSON passed to the tasks")
     _data_argument(run)
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
@@ -119,39 +119,6 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
 def _data_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", metavar="DIR", help="read documents from this mirror only, or from the hub (--data hub); "
                          "default: as ANYORDER_DATA says, else the hub")  # fmt: skip
-
-
-def _json_object(text: str) -> dict:
-    """A JSON object on the command line."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"""expected a JSON object such as '{{"convention": "plain"}}'; got {text}""")
-    return value
-
-
-def _from(least: int) -> Callable[[str], int]:
-    """A whole number that is not below `least`."""
-
-    def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on; got {text}")
-        return int(text)
-
-    return number
-
-
-def _limit(text: str) -> float:
-    """A number of items, or a share below 1; lm-eval takes 0 for all of them and a negative one for a slice."""
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < float("inf") or (limit > 1 and limit != int(limit)):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, or a share between 0 and 1; got {text}")
-    return limit
 
 
 def _serve_arguments(serve: argparse.ArgumentParser) -> None:
@@ -245,12 +212,13 @@ def speed(arguments: argparse.Namespace) -> None:
         return _speed_of_model(arguments)
     if arguments.data is not None:
         raise ValueError("--data goes with --model and --tasks.")
+    from harness.config import ConfigError
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
     from harness.scoring_speed import measure_scoring
     from harness.speed import device_name, measure_suite
-    from harness.suites import ConfigError, load_suite
+    from harness.suites import load_suite
     from harness.traces import trace_suite
 
     suite = load_suite(arguments.suite)

@@ -73,7 +73,7 @@ def benchmark_of(name: str, subset: str, split: str) -> Benchmark:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    from harness.suites import unknown
+    from harness.config import unknown
 
     return unknown(what, name, list(known))
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import im_benchmarks
+from harness.config import ConfigError, unknown
 from harness.data_folder import SETTING, settings_of_option
-from harness.records import digest_of, now, write_atomically
+from harness.environment import now
+from harness.records import digest_of, write_atomically
 from harness.registration import MODELS, register_models, task_manager
-from harness.runs import Runner, check_writable, summary
+from harness.run_files import check_writable
+from harness.run_summary import summary
+from harness.runs import Runner
 from harness.selection import asked_for, leaf_tasks, left_out_lines, none_left
-from harness.suites import ConfigError, Suite, unknown
+from harness.suites import Suite
 
 DONE_FILE = "done.json"
 LEFT_OUT_FILE = "left_out.json"  # {task: why it could not be run}, of a run with --skip_missing

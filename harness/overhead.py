@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from harness.config import ConfigError
 from harness.evaluate import load_model, load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import digest_of, seal_measurements, write_atomically
@@ -34,7 +35,7 @@ from harness.registration import task_manager
 from harness.runs import Runner
 from harness.selection import leaf_tasks
 from harness.speed import Clock, device_name
-from harness.suites import ConfigError, OverheadPlan, Suite
+from harness.suites import OverheadPlan, Suite
 
 COLUMNS: tuple[str, ...] = (
     "suite", "system", "adapter", "tasks", "questions", "requests", "repeats", "seconds", "network_seconds",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from harness.config import ConfigError
 from harness.fewshot import check_examples
 from harness.mirror import DataError
 from harness.registration import explain_unknown_task, settings_in_group, tasks_below, tasks_known_here
 from harness.sandbox import SandboxError
-from harness.suites import ConfigError
 from harness.task_files import read_task
 
 EVERY = "all"

@@ -13,12 +13,16 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
+from harness.adapters.batch_size import rows_within
+from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.tail import ScoredTail
-from harness.backbones import BackboneError, checkpoint_record, explained
+from harness.backbones import BackboneError
+from harness.loading import checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
 SPECIAL_TOKENS = ("none", "tokenizer")
+PADDED = 32  # positions more than a row's own that its batch scores, for shorter rows beside it
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
 
@@ -56,6 +60,7 @@ class Autoregressive(HFLM):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
+        self._extent = (self.max_length, self.max_length)  # a row's tokens, and how many of them are projected
         self._tail: ScoredTail | None = None  # of the requests that are being scored
         self._projects_tail = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
@@ -198,6 +203,17 @@ class Autoregressive(HFLM):
         with torch.no_grad(), torch.autocast(self.device.type, dtype=mixed, enabled=mixed is not None):
             return self.model(inps, logits_to_keep=last).logits
 
+    def _detect_batch_size(self, requests=None, pos: int = 0) -> int:
+        """HFLM's search for the largest batch; on a CPU, what memory allows by reckoning (see batch_size.py)."""
+        if self.device.type != "cpu":
+            return super()._detect_batch_size(requests, pos)
+        tokens, scored = self._extent
+        if requests:
+            _, context_ids, target_ids = requests[pos]
+            tokens = min(len(context_ids) + len(target_ids), self.max_length)
+            scored = min(len(target_ids) + PADDED, tokens)
+        return rows_within(self.model.config, tokens, scored, self.max_batch_size)
+
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False):
         """HFLM's log-likelihoods of whole texts; those of the store are not computed again."""
         return self._filled("loglikelihood_rolling", super().loglikelihood_rolling, requests, disable_tqdm)
@@ -210,22 +226,36 @@ class Autoregressive(HFLM):
 
     def generate_until(self, requests, disable_tqdm: bool = False):
         """HFLM's greedy answers, counted; those of the store are not written again."""
-        self._fit(requests)
-        answers = self._filled("generate_until", super().generate_until, requests, disable_tqdm)
+        whole, self._extent = self._extent, (self._fit(requests), 1)
+        try:
+            answers = self._filled("generate_until", super().generate_until, requests, disable_tqdm)
+        finally:
+            self._extent = whole
         self.tally.scored += len(answers)
         return answers
 
-    def _fit(self, requests) -> None:
-        """Count the prompts that HFLM will cut from the left; BackboneError where an answer leaves no room for any."""
-        for request in requests:
-            asked: dict[str, Any] = {**normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks)}
+    def _fit(self, requests) -> int:
+        """Tokens of the longest prompt with its answer; counts the prompts that HFLM will cut from the left.
+
+        Raises:
+            BackboneError: an answer leaves no room for a prompt, or several answers are asked for in vain.
+        """
+        settings: list[dict[str, Any]] = [
+            {**normalize_gen_kwargs(dict(r.args[1]), self.max_gen_toks)} for r in requests
+        ]
+        check_samples(requests, lambda index: bool(settings[index].get("do_sample")), self.world_size)
+        whole = [0]
+        for request, asked in zip(requests, settings, strict=True):
             longest = int(asked["max_gen_toks"])
             room = self.max_length - (0 if self.backend == "seq2seq" else longest)
             if room <= 0:
                 raise BackboneError(
                     f"max_gen_toks={longest} leaves no room for a prompt: the model holds {self.max_length} tokens."
                 )
-            self.tally.truncated += len(self.tok_encode(request.args[0])) > room
+            prompt = len(self.tok_encode(request.args[0]))
+            self.tally.truncated += prompt > room
+            whole.append(min(prompt, room) + longest)
+        return max(whole)
 
     def _filled(self, method: str, compute, requests, quiet: bool) -> list:
         together = method == "loglikelihood_rolling" and self.world_size > 1  # its windows are padded across processes
