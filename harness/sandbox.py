@@ -162,10 +162,13 @@ def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
 
 
 def _python(script: Path, walls: bool, inside: tuple[int, int], limits: Limits) -> list[str]:
-    """The interpreter without site packages and environment, and what it does: sandboxed.py with its arguments."""
+    """The interpreter without site packages, and what it does: sandboxed.py with its arguments.
+
+    Not with -I, which would overlook PYTHONHASHSEED, too: the environment is ours.
+    """
     runner = Path(__file__).with_name("sandboxed.py").read_text(encoding="utf-8")
     arguments = ["/tmp/program.py" if walls else str(script), *map(str, inside), json.dumps(_resources(limits))]
-    return [str(_interpreter()), "-I", "-S", "-B", "-c", runner, *arguments]
+    return [str(_interpreter()), "-P", "-s", "-S", "-B", "-c", runner, *arguments]
 
 
 def _interpreter() -> Path:

@@ -110,6 +110,14 @@ def test_the_proof_of_the_last_line_is_not_lying_about(forgery):
     assert (outcome.passed, outcome.reason, outcome.detail) == (False, "failed", "it ended before its last line")
 
 
+@pytest.mark.parametrize("walls", [pytest.param(True, marks=needs_walls), False])
+def test_the_order_of_a_set_of_texts_is_the_same_in_every_run(walls):
+    """An answer that depends on it passes always or never."""
+    program = "import sys\nassert sys.flags.hash_randomization == 0\nassert '' not in sys.path"
+    outcome = run_program(program, PATIENT, walls=walls)
+    assert outcome.passed, outcome
+
+
 @needs_walls
 def test_a_program_is_the_main_module_as_it_was_written():
     program = "from __future__ import annotations\nimport os, sys, __main__\n" + "\n".join(
