@@ -1,8 +1,8 @@
 """Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root of its own, with limits.
 
     walls      own namespaces of users, processes, network, IPC and host name; the root is empty and read-only, but for the
-               system's programs and libraries (/usr, /lib, …) and the interpreter's: no home, no working folder, no
-               mirror, no other file system is seen; /tmp is private and small; no capability; nothing of our environment
+               system's libraries, the interpreter and its own: no home, no working folder, no mirror, no other program
+               or file system is seen; /tmp is private and small; no capability; nothing of our environment
     processes  a system-call filter (seccomp) refuses new processes, so that there is no fork bomb and no child that
                outlives its parent; threads are allowed
     limits     processor time, memory, size of files, open files (rlimits). Processor time decides, so that a busy machine
@@ -40,9 +40,9 @@ from typing import IO, NamedTuple
 from harness.process_filter import process_filter
 
 UNSAFE_FLAG = "--confirm_run_unsafe_code"
-SYSTEM = (  # what programs and shared libraries of a system need, and nothing that users write to
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store",
-    "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld-musl-x86_64.path",
+SYSTEM = (  # what shared libraries need; not all of /usr, where images keep their working folder (/usr/src/app)
+    *(f"{prefix}/{name}" for prefix in ("", "/usr", "/usr/local") for name in ("lib", "lib32", "lib64", "libx32")),
+    "/usr/share/zoneinfo", "/etc/alternatives", "/etc/ld.so.cache", "/nix/store", "/gnu/store",
 )  # fmt: skip
 MEGABYTE = 1024 * 1024
 
@@ -177,7 +177,7 @@ def _interpreter() -> Path:
 
 
 def _visible() -> list[str]:
-    """All that can be seen inside: the system's programs and libraries, the interpreter, its own libraries (of its prefix
+    """All that can be seen inside: the system's libraries, the interpreter, its own libraries (of its prefix
     only these: a prefix may be a home, and hold anything)."""
     prefixes = {str(Path(prefix).resolve()) for prefix in (sys.base_prefix, sys.base_exec_prefix)}
     libraries = [f"{prefix}/{name}" for prefix in sorted(prefixes) for name in ("lib", "lib64")]
