@@ -56,17 +56,6 @@ def test_shots_and_metrics_are_the_paper_s(configs):
     assert {entry["name"] for entry in configs["im_gsm8k_cot"]["filter_list"]} >= {"strict-match"}
 
 
-def test_a_stock_task_runs_on_rows_of_its_source(monkeypatch):
-    monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    rows = [{"goal": f"g{n}", "sol1": "this", "sol2": "that", "label": n % 2} for n in range(14)]
-    table = datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split in ("train", "validation")})
-    monkeypatch.setattr(datasets, "load_dataset", lambda **arguments: table)
-    task = registration.task_manager(["im_piqa"]).load(["im_piqa"])["tasks"]["im_piqa"]
-    task.set_fewshot_seed(0)
-    assert task.config.num_fewshot == 10 and task.doc_to_choice(rows[0]) == ["this", "that"]
-    assert task.fewshot_context(rows[0], 10).count("Question: ") == 11
-
-
 def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
     with pytest.raises(DataError, match="im_piqa is lm-eval's own task.*Unset ANYORDER_DATA"):
