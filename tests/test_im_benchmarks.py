@@ -35,12 +35,13 @@ def configs() -> dict[str, dict[str, Any]]:
     """The merged configuration of every task of ours that starts from one of lm-eval's."""
     manager = registration.task_manager(["mini_nli"])
     ours = {name: manager.task_index[name].cfg for name in manager.all_subtasks if name.startswith("im_")}
+    del ours["im_humaneval"]  # starts from a neighbour of ours
     return {name: stock_config(config) for name, config in ours.items() if not name.endswith("_ablated")}
 
 
 def test_eighteen_benchmarks_in_six_groups(configs):
     assert len(PARTS) == 17 and len(GROUPS) == 6  # what the released script averages; the paper speaks of 18
-    assert set(configs) == {task for part in PARTS for task in part.tasks if task.startswith("im_")}
+    assert {*configs, "im_humaneval"} == {task for part in PARTS for task in part.tasks if task.startswith("im_")}
     groups = registration.task_manager(["mini_nli"]).task_index
     for name, parts in GROUPS.items():
         assert groups[f"im_{name}"].cfg["task"] == [task for part in parts for task in part.tasks]

@@ -182,7 +182,7 @@ def evaluated(manager, monkeypatch) -> Callable[[str], tuple[dict[str, float], l
 
 
 def test_every_task_that_starts_from_one_of_lm_eval_s_is_here(manager):
-    assert set(EXPECTED) == {name for name in manager.all_subtasks if name.startswith("im_")}
+    assert set(EXPECTED) == {name for name in manager.all_subtasks if name.startswith("im_")} - {"im_humaneval"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
