@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from harness.runs import WHAT_ITEMS_ARE, summary
+from harness.run_summary import WHAT_ITEMS_ARE, summary
 
 
 def record(task: str, value: float) -> Any:
