@@ -49,7 +49,7 @@ GROUPS: dict[str, tuple[Part, ...]] = {
     ),
     "symbolic_problem_solving": (
         Part("gsm8k_cot", ("im_gsm8k_cot",), "exact_match,strict-match"),
-        Part("humaneval", ("anyorder_humaneval",), "pass@1,executed"),
+        Part("humaneval", ("im_humaneval",), "pass@1,executed"),
     ),
     "bbh": (Part("bbh_cot_fewshot", ("anyorder_bbh_cot",), "exact_match,none"),),
     "safety": (

@@ -14,8 +14,11 @@ def _shown(value: float, metric: str) -> str:
     return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
 
 
+WHAT_ITEMS_ARE = "items: documents × prompts (100 questions under five prompts are 500), or problems × answers where several are asked for"
+
+
 def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
-    """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means."""
+    """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means, and what an item is."""
     rows = [("task", "metric", "value", "items", "kind", "cut", "seconds")]
     for record in records:
         for key, value in record.values.items():
@@ -44,6 +47,5 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
                 (group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values), metric), "", "", "", "")
             )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, WHAT_ITEMS_ARE])
