@@ -95,6 +95,16 @@ def test_scores_are_those_of_all_logits(checkpoints, widths, batch_size, knows):
         assert max(kept for _, kept in widths) < 10
 
 
+def test_requests_that_are_one_row_are_each_scored_as_alone(checkpoints):
+    pairs = [("say red blue", " dog cat"), ("say red blue dog", " cat"), ("say red blue dog", " sun"), ("say", " red")]
+    mine = AR(str(checkpoints["decoder_it"]), device="cpu")
+    together = [score for score, _ in mine.loglikelihood(asked(pairs), disable_tqdm=True)]
+    alone = [mine.loglikelihood(asked([pair]), disable_tqdm=True)[0][0] for pair in pairs]
+    assert together == pytest.approx(alone, rel=1e-5) and mine.logits_cache
+    assert ScoredTail([scored([1, 2], [3, 4]), scored([1, 2, 3], [5])], 9).nested
+    assert not ScoredTail([scored([1, 2], [3]), scored([1, 2], [4]), scored([1], [2, 3, 5])], 9).nested
+
+
 def test_whole_texts_are_scored_everywhere_and_generation_is_as_it_was(checkpoints, widths):
     folder = str(checkpoints["bloomz"])
     stock_class: Any = huggingface.HFLM

@@ -13,7 +13,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
-from harness.adapters.batch_size import rows_within
+from harness.adapters.batch_size import Extent, rows_within
 from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.tail import ScoredTail
@@ -60,7 +60,7 @@ class Autoregressive(HFLM):
             super().__init__(pretrained=name, backend=self.backend_name, **arguments)
         fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
-        self._extent = (self.max_length, self.max_length)  # a row's tokens, and how many of them are projected
+        self._extent = Extent(self.max_length, self.max_length)  # of the rows at hand
         self._tail: ScoredTail | None = None  # of the requests that are being scored
         self._projects_tail = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
@@ -177,20 +177,26 @@ class Autoregressive(HFLM):
         together = windows and self.world_size > 1  # padded across processes: all compute the same number
         known = {} if together else self._known("loglikelihood", [r[0] for r in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
-        computed = iter(self._computed(new, disable_tqdm, override_bs) if new else ())
+        tail = self.backend == "causal" and not windows  # of whole texts every position is scored
+        computed = iter(self._computed(new, disable_tqdm, override_bs, tail) if new else ())
         scored = [tuple(known[index]) if index in known else next(computed) for index in range(len(requests))]
         self.tally.scored += len(scored)
         self.tally.rows += len(new)
         self.tally.weaken("exact")
         return scored
 
-    def _computed(self, requests: list, quiet: bool, batch_size: int | None) -> list:
-        """HFLM's scores, from logits at the scored end of each batch."""
-        self._tail = ScoredTail(requests, self.max_length) if self.backend == "causal" else None
+    def _computed(self, requests: list, quiet: bool, batch_size: int | None, tail: bool) -> list:
+        """HFLM's scores, from logits at the scored end of each batch (`tail`).
+
+        HFLM gives requests that are one row the logits of the longest target, and a shorter one's from the wrong end:
+        where there are such, each row is its own.
+        """
+        self._tail = ScoredTail(requests, self.max_length) if tail else None
+        shared, self.logits_cache = self.logits_cache, self.logits_cache and not (self._tail and self._tail.nested)
         try:
             return super()._loglikelihood_tokens(requests, disable_tqdm=quiet, override_bs=batch_size)
         finally:
-            self._tail = None
+            self._tail, self.logits_cache = None, shared
 
     def _model_call(self, inps, attn_mask=None, labels=None):
         """HFLM's logits [B, T, V]; while requests are scored, those of the last positions only (see tail.py)."""
@@ -207,12 +213,14 @@ class Autoregressive(HFLM):
         """HFLM's search for the largest batch; on a CPU, what memory allows by reckoning (see batch_size.py)."""
         if self.device.type != "cpu":
             return super()._detect_batch_size(requests, pos)
-        tokens, scored = self._extent
+        extent = self._extent
         if requests:
             _, context_ids, target_ids = requests[pos]
-            tokens = min(len(context_ids) + len(target_ids), self.max_length)
-            scored = min(len(target_ids) + PADDED, tokens)
-        return rows_within(self.model.config, tokens, scored, self.max_batch_size)
+            longest = max(len(target_ids) for *_, target_ids in requests)
+            extent = Extent(min(len(context_ids) + len(target_ids), self.max_length), longest + PADDED)
+        if self.backend == "causal" and not self._projects_tail:
+            extent = extent._replace(scored=extent.tokens)
+        return rows_within(self.model.config, extent, self.max_batch_size)
 
     def loglikelihood_rolling(self, requests, disable_tqdm: bool = False):
         """HFLM's log-likelihoods of whole texts; those of the store are not computed again."""
@@ -226,7 +234,7 @@ class Autoregressive(HFLM):
 
     def generate_until(self, requests, disable_tqdm: bool = False):
         """HFLM's greedy answers, counted; those of the store are not written again."""
-        whole, self._extent = self._extent, (self._fit(requests), 1)
+        whole, self._extent = self._extent, self._fit(requests)
         try:
             answers = self._filled("generate_until", super().generate_until, requests, disable_tqdm)
         finally:
@@ -234,8 +242,8 @@ class Autoregressive(HFLM):
         self.tally.scored += len(answers)
         return answers
 
-    def _fit(self, requests) -> int:
-        """Tokens of the longest prompt with its answer; counts the prompts that HFLM will cut from the left.
+    def _fit(self, requests) -> Extent:
+        """What the largest row takes, prompt and answer; counts the prompts that HFLM will cut from the left.
 
         Raises:
             BackboneError: an answer leaves no room for a prompt, or several answers are asked for in vain.
@@ -244,7 +252,7 @@ class Autoregressive(HFLM):
             {**normalize_gen_kwargs(dict(r.args[1]), self.max_gen_toks)} for r in requests
         ]
         check_samples(requests, lambda index: bool(settings[index].get("do_sample")), self.world_size)
-        whole = [0]
+        tokens, copies = [0], [1]
         for request, asked in zip(requests, settings, strict=True):
             longest = int(asked["max_gen_toks"])
             room = self.max_length - (0 if self.backend == "seq2seq" else longest)
@@ -254,8 +262,9 @@ class Autoregressive(HFLM):
                 )
             prompt = len(self.tok_encode(request.args[0]))
             self.tally.truncated += prompt > room
-            whole.append(min(prompt, room) + longest)
-        return max(whole)
+            tokens.append(min(prompt, room) + longest)
+            copies.append(int(asked.get("num_beams") or 1) * int(asked.get("num_return_sequences") or 1))
+        return Extent(max(tokens), 1, max(copies))
 
     def _filled(self, method: str, compute, requests, quiet: bool) -> list:
         together = method == "loglikelihood_rolling" and self.world_size > 1  # its windows are padded across processes

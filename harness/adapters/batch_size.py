@@ -7,24 +7,47 @@ logits. So there the number is reckoned, from what the rows at hand take.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-BUDGET = 2**30  # bytes of all rows of a batch, beside the weights
+BUDGET = 2**30  # bytes of all rows of a batch, about, beside the weights
 FLOAT = 4
 LIVE = 24  # activations of one layer that live together, in widths of the network: query to value, 4 + 4 in the MLP, residuals
 COPIES = 3  # logits as they come, normalised, and on their way
 
 
-def rows_within(config: Any, tokens: int, scored: int, most: int, budget: int = BUDGET) -> int:
-    """The largest number of rows, 1 to `most`, that stays within `budget` bytes; see `row_bytes`."""
-    return max(1, min(most, budget // row_bytes(config, tokens, scored)))
+class Extent(NamedTuple):
+    """What a row needs: its tokens, how many of them are projected to the vocabulary, and its beams."""
+
+    tokens: int
+    scored: int
+    beams: int = 1
 
 
-def row_bytes(config: Any, tokens: int, scored: int) -> int:
-    """About the bytes that a row of so many tokens takes in a forward pass, `scored` of them projected to the vocabulary.
+def rows_within(config: Any, extent: Extent, most: int, budget: int = BUDGET) -> int:
+    """The largest number of rows, 1 to `most`, that stays within `budget` bytes; one where the shape is not told."""
+    one = row_bytes(config, extent)
+    return 1 if one is None else max(1, min(most // extent.beams, budget // one))
+
+
+def row_bytes(config: Any, extent: Extent) -> int | None:
+    """About the bytes that a row takes in a forward pass; None for a configuration that has no width or no layers.
 
     Activations of a layer, keys and values of all, the attention's scores (as if no kernel saved them) twice, logits.
     """
-    width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
-    activations = tokens * width * (LIVE + 2 * layers)
-    return FLOAT * (activations + 2 * heads * tokens**2 + COPIES * scored * config.vocab_size)
+    own = config.get_text_config(decoder=True)
+    width, layers = (getattr(own, name, None) for name in ("hidden_size", "num_hidden_layers"))
+    if not isinstance(width, int) or not isinstance(layers, int):
+        return None
+    heads = _heads(own)
+    activations = extent.tokens * width * (LIVE + 2 * layers)
+    logits = COPIES * min(extent.scored, extent.tokens) * own.vocab_size
+    return extent.beams * FLOAT * (activations + 2 * heads * extent.tokens**2 + logits)
+
+
+def _heads(config: Any) -> int:
+    """Attention heads of a layer; the most where layers differ, none for a network without attention."""
+    try:
+        heads = config.num_attention_heads
+    except (AttributeError, RuntimeError, ValueError):
+        return 0
+    return max(heads) if isinstance(heads, (list, tuple)) else int(heads or 0)

@@ -20,14 +20,21 @@ class ScoredTail:
     Args:
         requests: what will be scored.
         max_length: the network's, in tokens; longer rows are cut from the left, as lm-eval does it.
+
+    `nested`: whether two requests are one row whose scored part begins at different places.
     """
 
     def __init__(self, requests: Iterable[Encoded], max_length: int):
         self._first: dict[int, int] = {}
+        self._lengths: set[int] = set()
+        self.nested = False
         for _, context_ids, target_ids in requests:
             row = (context_ids + target_ids)[-(max_length + 1) :][:-1]
             key, first = hash(tuple(row)), len(row) - len(target_ids)
-            self._first[key] = min(first, self._first.get(key, first))
+            other = self._first.get(key, first)
+            self.nested = self.nested or first != other
+            self._first[key] = min(first, other)
+            self._lengths.add(len(row))
 
     def last(self, rows_BT: Sequence[Sequence[int]]) -> int:
         """How many of a batch's last positions hold all that is scored: every one, if a row was not announced."""
@@ -41,5 +48,6 @@ class ScoredTail:
         one hash. A tail that is too long costs time, and nothing else.
         """
         shortest = max((place for place, token in enumerate(row_T, start=1) if token != PADDING), default=1)
-        keys = (hash(tuple(row_T[:end])) for end in range(shortest, len(row_T) + 1))
+        ends = (end for end in range(shortest, len(row_T) + 1) if end in self._lengths)
+        keys = (hash(tuple(row_T[:end])) for end in ends)
         return min((self._first[key] for key in keys if key in self._first), default=0)
