@@ -14,6 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness.number_reading import last_integer, last_number, localized_number
+
 Document = dict[str, Any]
 
 # Scripts that are written without spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar.
@@ -76,29 +78,21 @@ def lowered_match(doc: Document, results: Sequence[str]) -> dict[str, Any]:
     return {"exact_match": right, "exact_match_mean": (doc["subset"], "", right)}
 
 
-_PAPER_NUMBER = re.compile(r"\d+(?:,\d+)*")
-_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?")
-
-
-def last_number(text: str) -> float | None:
-    """The last number of a text, with sign and decimals, thousands separators removed; None without one."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "").replace("−", "-")) if found else None
-
-
-def last_integer(text: str) -> int | None:
-    """DiffusionLLM's rule: the last run of digits and commas; it reads '18.00' as 0 and ignores signs."""
-    found = _PAPER_NUMBER.findall(text)
-    return int(found[-1].replace(",", "")) if found else None
-
-
 def arithmetic(doc: Document, results: Sequence[str]) -> dict[str, Any]:
-    """exact_match by the last number of the answer; exact_match_paper by DiffusionLLM's rule."""
-    wanted = last_number(doc["targets"])
-    right = float(last_number(results[0]) == wanted)
-    paper = float(last_integer(results[0]) == last_integer(doc["targets"]))
-    group = doc.get("subset") or doc["language"]
-    return {"exact_match": right, "exact_match_paper": paper, "exact_match_mean": (group, "", right)}
+    """exact_match by the last number of the answer, exact_match_localized by the language's own notation for it,
+    exact_match_paper by DiffusionLLM's rule (see number_reading.py).
+
+    The right answer itself is a plain number, or has commas between thousands, in every language's file.
+    """
+    answer, target, group = results[0], doc["targets"], doc.get("subset") or doc["language"]
+    wanted = last_number(target)
+    right = float(last_number(answer) == wanted)
+    return {
+        "exact_match": right,
+        "exact_match_localized": float(localized_number(answer, group) == wanted),
+        "exact_match_paper": float(last_integer(answer) == last_integer(target)),
+        "exact_match_mean": (group, "", right),
+    }
 
 
 def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:

@@ -19,31 +19,26 @@ def test_rank_classification_sums_and_takes_the_first_of_equals():
     assert metrics.rank_classification(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("So it is 18.", 18.0),
-        ("1,234 or 5,678", 5678.0),
-        ("costs 18.00 dollars", 18.0),
-        ("from 7 to -3", -3.0),
-        ("# # # 42", 42.0),
-        ("١٨", 18.0),
-        ("none", None),
-    ],
-)
-def test_last_number(text, expected):
-    assert metrics.last_number(text) == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), [("18.00", 0), ("-3", 3), ("1,234", 1234), ("a 5 b 6", 6), ("", None)])
-def test_the_paper_s_last_integer(text, expected):
-    assert metrics.last_integer(text) == expected
-
-
-def test_arithmetic_by_both_rules():
+def test_arithmetic_by_each_rule():
     scores = metrics.arithmetic({"targets": "# # 18", "subset": "de"}, ["That makes 18.00"])
-    assert scores == {"exact_match": 1.0, "exact_match_paper": 0.0, "exact_match_mean": ("de", "", 1.0)}
+    assert scores == {
+        "exact_match": 1.0,
+        "exact_match_localized": 1.0,
+        "exact_match_paper": 0.0,
+        "exact_match_mean": ("de", "", 1.0),
+    }
     assert metrics.arithmetic({"targets": "18", "language": "de"}, ["none"])["exact_match"] == 0.0
+
+
+def test_a_number_in_the_language_s_own_notation_counts_as_such_only():
+    for language, localized in (("de", 1.0), ("en", 0.0)):
+        scores = metrics.arithmetic({"targets": "# # 1,080", "subset": language}, ["Das macht 1.080 Dollar."])
+        assert (scores["exact_match"], scores["exact_match_localized"]) == (0.0, localized)
+
+
+def test_a_run_away_answer_is_wrong_and_no_error():
+    scores = metrics.arithmetic({"targets": "18", "language": "de"}, ["9" * 5000])
+    assert [scores[f"exact_match{rule}"] for rule in ("", "_localized", "_paper")] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
