@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness import languages
 from harness.number_reading import last_integer, last_number, localized_number
 
 Document = dict[str, Any]
@@ -96,21 +97,23 @@ def arithmetic(doc: Document, results: Sequence[str]) -> dict[str, Any]:
 
 
 def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:
-    """Best over the right answers: exact_match and f1 after normalisation, rouge_l; language_agreement with the answer."""
+    """Best over the right answers: exact_match and f1 after normalisation, rouge_l; then language_agreement with the
+    passage, and language_agreement_gold, what the first right answer itself reaches.
+    """
     answer, targets = results[0].strip(), doc["answers"]
     return {
         "exact_match": max(float(normalized(answer) == normalized(target)) for target in targets),
         "f1": max(token_f1(normalized(answer), normalized(target)) for target in targets),
         "rouge_l": max(rouge(answer, target)["rouge_l"] for target in targets),
-        "language_agreement": float(language_of(answer) == language_of(doc["context"])),
+        **language_scores(answer, doc["context"]),
+        "language_agreement_gold": languages.agreement(targets[0], doc["context"]),
     }
 
 
-def language_of(text: str) -> str:
-    """The likeliest language of a text (py3langid), as an ISO 639-1 code; unreliable for a word or two."""
-    import py3langid
-
-    return str(py3langid.classify(text)[0])
+def language_scores(answer: str, reference: str) -> dict[str, float | None]:
+    """language_agreement with a reference, None where one of both has no letters; n_unidentified counts these."""
+    same = languages.agreement(answer, reference)
+    return {"language_agreement": same, "n_unidentified": float(same is None)}
 
 
 # -- summaries

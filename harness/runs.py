@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -184,10 +185,11 @@ def _old_objects_left_alone() -> Iterator[None]:
 
 
 def _numbers(values: dict) -> dict[str, float]:
+    """What is a number; a mean over no items (NaN) is absent."""
     return {
         key: float(value)
         for key, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
     }
 
 

@@ -77,16 +77,38 @@ def test_token_f1(answer, target, score):
 
 
 def test_extractive_takes_the_best_answer():
-    doc = {"context": "The old mill stands in the valley near the river.", "answers": ["the valley", "in the valley"]}
+    doc = {
+        "context": "The old mill stands in the valley near the river.",
+        "answers": ["the valley", "in the valley"],
+        "language": "en",
+    }
     scores = metrics.extractive(doc, ["In the valley."])
     assert scores["exact_match"] == scores["f1"] == scores["rouge_l"] == 1.0
     half = metrics.extractive(doc, ["valley near"])
     assert half["exact_match"] == 0.0 and half["f1"] == 0.5
 
 
-def test_language_agreement():
-    assert metrics.language_of("Der alte Mann ging langsam über die Brücke nach Hause.") == "de"
-    assert metrics.language_of("Президент России подписал новый закон о налогах.") == "ru"
+@pytest.mark.parametrize(("answer", "same"), [("By the river.", 1.0), ("у реки", 0.0), ("", None), ("5", None)])
+def test_an_answer_without_letters_has_no_language(answer, same):
+    """It is counted instead; the right answer's own agreement stands beside it."""
+    doc = {
+        "context": "The old mill stands in the valley near the river.",
+        "answers": ["near the river"],
+        "language": "en",
+    }
+    scores = metrics.extractive(doc, [answer])
+    assert scores["language_agreement"] == same and scores["n_unidentified"] == float(same is None)
+    assert scores["language_agreement_gold"] == 1.0
+    assert metrics.extractive({**doc, "answers": ["1907"]}, [answer])["language_agreement_gold"] is None
+
+
+def test_diffusionllm_s_agreement_counts_every_pair():
+    answer, doc = task_utils("diffusionllm").answer, {"targets": "1907", "subset": "english"}
+    empty = answer(doc, [""])
+    assert (empty["language_agreement"], empty["n_unidentified"], empty["language_agreement_paper"]) == (None, 1.0, 1.0)
+    russian = answer({"targets": "у реки Невы", "subset": "russian"}, ["near the old river"])
+    assert (russian["language_agreement"], russian["n_unidentified"]) == (0.0, 0.0)
+    assert russian["language_agreement_paper"] == 0.0
 
 
 PAIRS = [("the cat is on the mat", "the cat sat on the mat"), ("a dog barks", "one dog barks loudly")]
