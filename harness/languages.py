@@ -9,7 +9,11 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-TYDIQA = ("ar", "bn", "en", "fi", "id", "ja", "ko", "ru", "sw", "te", "th")
+TYDIQA_CODES = {  # name in DiffusionLLM's files → ISO 639-1
+    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id", "japanese": "ja",
+    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te", "thai": "th",
+}  # fmt: skip
+TYDIQA = tuple(TYDIQA_CODES.values())
 
 
 @functools.cache

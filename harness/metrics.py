@@ -7,21 +7,17 @@ Values are in 0..1 and higher is better, unless said otherwise. Corpus metrics (
 from __future__ import annotations
 
 import functools
-import re
 import statistics
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness import languages
+from harness.extraction import bag_f1, mlqa_words, squad_words, words
 from harness.number_reading import last_integer, last_number, localized_number
 
 Document = dict[str, Any]
-
-# Scripts that are written without spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f"
-_CLUSTER = re.compile(rf"([{_UNSPACED}])")
 
 
 # -- choices
@@ -54,23 +50,9 @@ def multiple_choice(doc: Document, results: Sequence[tuple[float, bool]]) -> dic
 # -- answers
 
 
-def words(text: str) -> list[str]:
-    """Words between white space; each character of a script that is written without spaces is a word."""
-    return _CLUSTER.sub(r" \1 ", text).split()
-
-
-def normalized(text: str) -> str:
-    """Lower case, without punctuation of any script, single spaces (as MLQA's metric, without its article lists)."""
-    lowered = unicodedata.normalize("NFC", text).lower()
-    kept = "".join(" " if unicodedata.category(mark)[0] in "PS" else mark for mark in lowered)
-    return " ".join(kept.split())
-
-
 def token_f1(answer: str, target: str) -> float:
-    """Harmonic mean of precision and recall over the words as bags."""
-    given, wanted = Counter(words(answer)), Counter(words(target))
-    shared = (given & wanted).total()
-    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
+    """F1 over the words of two texts as they are; see `words`."""
+    return bag_f1(words(answer), words(target))
 
 
 def lowered_match(doc: Document, results: Sequence[str]) -> dict[str, Any]:
@@ -97,13 +79,18 @@ def arithmetic(doc: Document, results: Sequence[str]) -> dict[str, Any]:
 
 
 def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:
-    """Best over the right answers: exact_match and f1 after normalisation, rouge_l; then language_agreement with the
-    passage, and language_agreement_gold, what the first right answer itself reaches.
+    """Best over the right answers: exact_match and f1 by MLQA's words, exact_match_squad and f1_squad by SQuAD's (see
+    extraction.py), rouge_l; then language_agreement with the passage, and language_agreement_gold, what the first right
+    answer itself reaches.
     """
     answer, targets = results[0].strip(), doc["answers"]
+    mlqa, *mlqa_targets = (mlqa_words(text, doc["language"]) for text in (answer, *targets))
+    squad, *squad_targets = (squad_words(text) for text in (answer, *targets))
     return {
-        "exact_match": max(float(normalized(answer) == normalized(target)) for target in targets),
-        "f1": max(token_f1(normalized(answer), normalized(target)) for target in targets),
+        "exact_match": float(mlqa in mlqa_targets),
+        "f1": max(bag_f1(mlqa, target) for target in mlqa_targets),
+        "exact_match_squad": float(squad in squad_targets),
+        "f1_squad": max(bag_f1(squad, target) for target in squad_targets),
         "rouge_l": max(rouge(answer, target)["rouge_l"] for target in targets),
         **language_scores(answer, doc["context"]),
         "language_agreement_gold": languages.agreement(targets[0], doc["context"]),
@@ -117,6 +104,13 @@ def language_scores(answer: str, reference: str) -> dict[str, float | None]:
 
 
 # -- summaries
+
+
+def normalized(text: str) -> str:
+    """Lower case, a space for punctuation and symbols of any script (rouge-score does so outside a-z and 0-9), NFC."""
+    lowered = unicodedata.normalize("NFC", text).lower()
+    kept = "".join(" " if unicodedata.category(mark)[0] in "PS" else mark for mark in lowered)
+    return " ".join(kept.split())
 
 
 class UnicodeTokenizer:
