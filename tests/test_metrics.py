@@ -97,6 +97,20 @@ def test_an_answer_without_letters_has_no_language(answer, same):
     assert metrics.extractive({**doc, "answers": ["1907"]}, [answer])["language_agreement_gold"] is None
 
 
+@pytest.mark.parametrize(
+    ("subset", "said", "right", "f1"),
+    [
+        ("english", "in the U.S.", "the US", 2 / 3),
+        ("japanese", "東京都", "東京", 4 / 5),
+        ("russian", "у Невы", "река Нева", 0.0),
+    ],
+)
+def test_diffusionllm_s_tydiqa_has_an_f1(subset, said, right, f1):
+    scores = task_utils("diffusionllm").answer({"targets": right, "subset": subset}, [said])
+    assert scores["f1"] == pytest.approx(f1) and scores["f1_mean"] == (subset, "", scores["f1"])
+    assert scores["exact_match"] == 0.0
+
+
 def test_diffusionllm_s_agreement_counts_every_pair():
     answer, doc = task_utils("diffusionllm").answer, {"targets": "1907", "subset": "english"}
     empty = answer(doc, [""])

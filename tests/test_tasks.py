@@ -92,7 +92,7 @@ class Oracle(LM):
         raise NotImplementedError  # no task of ours asks for it; one that did would have to be answered here
 
 
-SHARES = {"acc", "acc_norm", "acc_median", "acc_mean", "acc_max", "acc_min", "exact_match", "exact_match_mean", "f1",
+SHARES = {"acc", "acc_norm", "acc_median", "acc_mean", "acc_max", "acc_min", "exact_match", "exact_match_mean", "f1", "f1_mean",
           "exact_match_paper", "exact_match_localized", "exact_match_squad", "f1_squad", "token_f1", "valid", "answered", "rouge_1", "rouge_2", "rouge_l", "rouge_l_mean",
           "language_agreement", "language_agreement_gold", "language_agreement_paper", "pass@1"}  # fmt: skip
 PER_CENT = {"bleu", "bleu_lower", "bleu_lower_intl", "chrf", "bleu_median", "bleu_mean", "bleu_max", "bleu_min"}
