@@ -10,7 +10,7 @@ import functools
 import statistics
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from harness import languages
@@ -175,36 +175,58 @@ bleu_max = functools.partial(bleu_over_prompts, reduce=max)
 bleu_min = functools.partial(bleu_over_prompts, reduce=min)
 
 
-def corpus_bleu(pairs: Sequence[tuple[str, str]], *, tokenize: str = "13a", lowercase: bool = False) -> float:
-    """sacreBLEU of (answer, reference) pairs, 0..100; its signature is `bleu_signature`."""
-    return _bleu(tokenize, lowercase).corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+_BLEU_SETTINGS: dict[str, dict[str, Any]] = {
+    "bleu": {},
+    "bleu_lower": {"lowercase": True},
+    "bleu_lower_intl": {"lowercase": True, "tokenize": "intl"},
+}
+
+
+def corpus_bleu(pairs: Sequence[tuple[str, str]], *, settings: str = "bleu") -> float:
+    """sacreBLEU of (answer, reference) pairs, 0..100; its signature is `signatures([settings])`."""
+    return _corpus_score(_sacrebleu_scorer(settings), pairs)
 
 
 def corpus_bleu_lower(pairs: Sequence[tuple[str, str]]) -> float:
     """sacreBLEU on lower-cased text."""
-    return corpus_bleu(pairs, lowercase=True)
+    return corpus_bleu(pairs, settings="bleu_lower")
 
 
 def corpus_bleu_lower_intl(pairs: Sequence[tuple[str, str]]) -> float:
     """sacreBLEU on lower-cased text with the `intl` tokenizer, DiffusionLLM's choice except for German to English."""
-    return corpus_bleu(pairs, tokenize="intl", lowercase=True)
+    return corpus_bleu(pairs, settings="bleu_lower_intl")
 
 
 def corpus_chrf(pairs: Sequence[tuple[str, str]]) -> float:
     """chrF2 of (answer, reference) pairs, 0..100."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF().corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+    return _corpus_score(_sacrebleu_scorer("chrf"), pairs)
 
 
-def _bleu(tokenize: str, lowercase: bool) -> Any:
+def _corpus_score(scorer: Any, pairs: Sequence[tuple[str, str]]) -> float:
+    return scorer.corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+
+
+def _sacrebleu_scorer(name: str) -> Any:
+    """A fresh scorer of a metric; lm-eval's `bleu`, `chrf` and `ter` are sacreBLEU's with its defaults, too."""
     from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
 
-    return BLEU(tokenize=tokenize, lowercase=lowercase)
+    other = {"chrf": CHRF, "ter": TER}
+    return other[name]() if name in other else BLEU(**_BLEU_SETTINGS[name])
 
 
-def bleu_signature(*, tokenize: str = "13a", lowercase: bool = False) -> str:
-    """sacreBLEU's signature of the score above, with its version."""
-    scorer = _bleu(tokenize, lowercase)
-    scorer.corpus_score(["a"], [["a"]])
-    return str(scorer.get_signature())
+_SIGNED = {name: name for name in ("bleu", "bleu_lower", "bleu_lower_intl", "chrf", "ter")} | {
+    f"bleu_{over}": "bleu" for over in ("median", "mean", "max", "min")
+}
+
+
+def signatures(names: Iterable[str]) -> dict[str, str]:
+    """sacreBLEU's full signatures, with its version, of those of the metrics that it computes; references are single."""
+    made = {}
+    for name in names:
+        if name in _SIGNED:
+            scorer = _sacrebleu_scorer(_SIGNED[name])
+            scorer.corpus_score(["a"], [["a"]])  # a signature knows how many references there were
+            made[name] = str(scorer.get_signature())
+    return made

@@ -6,6 +6,7 @@ import pytest
 import sacrebleu
 import yaml
 from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
 from task_code import TASKS, task_utils
 
 from harness import metrics
@@ -180,16 +181,33 @@ def test_bleu_of_prompts_is_the_median_of_each_prompt_s_own_corpus():
 
 
 def test_the_signatures_in_the_yaml_are_sacrebleu_s():
-    stated = yaml.safe_load((TASKS / "wmt14/_wmt14.yaml").read_text().replace("!function", ""))["metadata"][
-        "signatures"
-    ]
-    settings = {
-        "bleu": {},
-        "bleu_lower": {"lowercase": True},
-        "bleu_lower_intl": {"lowercase": True, "tokenize": "intl"},
+    made = metrics.signatures(["bleu", "bleu_lower", "bleu_lower_intl", "chrf", "rouge_l"])
+    assert all(signature.endswith(f"|version:{sacrebleu.__version__}") for signature in made.values())
+    stated = {name: signature.rsplit("|version", 1)[0] for name, signature in made.items()}
+    assert stated == metadata_of("wmt14/_wmt14.yaml")["signatures"]
+    for path in TASKS.rglob("xp3_*.yaml"):
+        if "signature" in metadata_of(str(path.relative_to(TASKS))):
+            assert metadata_of(str(path.relative_to(TASKS)))["signature"] == stated["bleu"]
+
+
+def metadata_of(name: str) -> dict:
+    """A YAML's metadata."""
+    return yaml.safe_load((TASKS / name).read_text().replace("!function", "")).get("metadata", {})
+
+
+def test_signatures_are_of_the_scorers_that_compute_the_numbers():
+    made = metrics.signatures(["bleu", "bleu_median", "bleu_lower_intl", "chrf", "ter", "acc"])
+    assert made["bleu_median"] == made["bleu"] and set(made) == {
+        "bleu",
+        "bleu_median",
+        "bleu_lower_intl",
+        "chrf",
+        "ter",
     }
-    for name, arguments in settings.items():
-        assert metrics.bleu_signature(**arguments).rsplit("|version", 1)[0] == stated[name]
+    answers, references = [a for a, _ in TRANSLATIONS], [[b for _, b in TRANSLATIONS]]
+    theirs = BLEU(lowercase=True, tokenize="intl")
+    assert metrics.corpus_bleu_lower_intl(TRANSLATIONS) == theirs.corpus_score(answers, references).score
+    assert made["bleu_lower_intl"] == str(theirs.get_signature())
 
 
 # -- code beside the YAML
