@@ -27,7 +27,8 @@ def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) ->
     """xMTF's rank classification: the option with the largest sum of log-probabilities (the first of equals) is chosen.
 
     acc_norm divides by the option's characters. acc_median, acc_mean, acc_max and acc_min carry (subset, prompt, value)
-    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing (promptsource files).
+    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing
+    (promptsource files) or could not be shown in another order.
     """
     sums = [logprob for logprob, _ in results]
     normed = [value / len(option) for value, option in zip(sums, doc["options"], strict=True)]
@@ -42,9 +43,9 @@ def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) ->
 
 
 def multiple_choice(doc: Document, results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
-    """acc and acc_norm over all questions, acc_mean over subsets (subjects) of the mean over questions."""
+    """acc and acc_norm over all questions, acc_mean over subsets (subjects) of the mean over questions, n_skipped."""
     scores = rank_classification(doc, results)
-    return {name: scores[name] for name in ("acc", "acc_norm", "acc_mean")}
+    return {name: scores[name] for name in ("acc", "acc_norm", "acc_mean", "n_skipped")}
 
 
 # -- answers
