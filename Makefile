@@ -35,7 +35,7 @@ lint: .venv/installed ## ruff and pyright
 	$(PY) -m pyright --pythonpath $(PY)
 
 test: lint ## everything a contributor needs: ruff, pyright, pytest (with the smoke suite end to end)
-	$(PY) -m pytest -q
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(CORES) --dist loadfile
 
 clean: ## remove results of SUITE
 	rm -rf results/$(SUITE)

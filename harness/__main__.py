@@ -7,13 +7,11 @@ sealed runs that a second call does not repeat.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from harness.command_line import Parser
+from harness.command_line import Parser, items_or_share, json_object, whole_number_from
 
 EXAMPLES = """examples:
   python -m harness run --model nar_xlmr --tasks mini_heldout
@@ -27,7 +25,7 @@ EXAMPLES = """examples:
   python -m harness data
   python -m harness data --fetch mgsm,bbh,z_bench --into mirror
   python -m harness run --model encdec --tasks xp3_heldout --metadata '{"convention": "encoder_decoder"}'
-  ANYORDER_DATA=data python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa
+  python -m harness run --model ar --model_args pretrained=bigscience/bloomz-560m --tasks xp3_xcopa --data mirror
 """
 
 
@@ -56,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from public "
                          "repositories, at pinned commits, into the mirror --into")  # fmt: skip
     listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
+    _data_argument(listing)
     speed = commands.add_parser(
         "speed", help="measure decoding, scoring and overhead of a suite's checkpoints: speed and quality"
     )
@@ -66,8 +65,11 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--model_args", default="", help="as of `run`: pretrained=…")
     speed.add_argument("--tasks", help="multiple-choice tasks that share the questions")
     speed.add_argument("--batch_size", default="auto", help="with --model, as of `run`")
-    speed.add_argument("--questions", type=_from(1), default=2000, help="questions in all (default 2000)")
-    speed.add_argument("--repeats", type=_from(1), default=3, help="runs, of which the median is kept (default 3)")
+    _data_argument(speed)
+    speed.add_argument("--questions", type=whole_number_from(1), default=2000, help="questions in all (default 2000)")
+    speed.add_argument(
+        "--repeats", type=whole_number_from(1), default=3, help="runs, of which the median is kept (default 3)"
+    )
     speed.add_argument("--only", nargs="+", choices=("decoding", "lengths", "traces", "scoring", "overhead"),
                        help="some of these (default: all that the suite has)")  # fmt: skip
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
@@ -94,12 +96,13 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out (and name, with the reason) tasks whose files are not here",
     )
-    run.add_argument("--num_fewshot", type=_from(0), help="examples before each question")
+    run.add_argument("--num_fewshot", type=whole_number_from(0), help="examples before each question")
     run.add_argument("--batch_size", default="auto", help="requests per forward pass, or auto (default)")
     run.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    run.add_argument("--limit", type=_limit, help="only the first N items of each task (below 1: that share)")
+    run.add_argument("--limit", type=items_or_share, help="only the first N items of each task (below 1: that share)")
     run.add_argument("--gen_kwargs", help="generation settings: decoder=…,steps=…,max_gen_toks=…")
-    run.add_argument("--metadata", type=_json_object, help="JSON passed to the tasks")
+    run.add_argument("--metadata", type=json_object, help="JSON passed to the tasks")
+    _data_argument(run)
     run.add_argument("--include_path", help="a folder with more task YAMLs")
     run.add_argument("--apply_chat_template", action="store_true", help="wrap prompts in the tokenizer's chat template")
     run.add_argument("--system_instruction", help="system text for the chat template")
@@ -113,37 +116,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     run.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
 
 
-def _json_object(text: str) -> dict:
-    """A JSON object on the command line."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"""expected a JSON object such as '{{"convention": "plain"}}'; got {text}""")
-    return value
-
-
-def _from(least: int) -> Callable[[str], int]:
-    """A whole number that is not below `least`."""
-
-    def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on; got {text}")
-        return int(text)
-
-    return number
-
-
-def _limit(text: str) -> float:
-    """A number of items, or a share below 1; lm-eval takes 0 for all of them and a negative one for a slice."""
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < float("inf") or (limit > 1 and limit != int(limit)):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, or a share between 0 and 1; got {text}")
-    return limit
+def _data_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="DIR", help="read documents from this mirror only, or from the hub (--data hub); "
+                         "default: as ANYORDER_DATA says, else the hub")  # fmt: skip
 
 
 def _serve_arguments(serve: argparse.ArgumentParser) -> None:
@@ -166,6 +141,10 @@ def run(arguments: argparse.Namespace) -> None:
 
         if arguments.system is None or arguments.seed is None:
             raise ValueError("--suite needs --system and --seed as well.")
+        if arguments.data is not None:
+            raise ValueError(
+                "--data goes with --model and --tasks; an evaluation of a suite says `metadata: {data: DIR}`."
+            )
         evaluate_system(
             load_suite(arguments.suite), arguments.system, arguments.seed, arguments.results, arguments.device
         )
@@ -231,12 +210,15 @@ def speed(arguments: argparse.Namespace) -> None:
     _calm()
     if arguments.model or not arguments.suite:
         return _speed_of_model(arguments)
+    if arguments.data is not None:
+        raise ValueError("--data goes with --model and --tasks.")
+    from harness.config import ConfigError
     from harness.length_accuracy import measure_lengths
     from harness.overhead import measure_overhead
     from harness.records import seal_measurements
     from harness.scoring_speed import measure_scoring
     from harness.speed import device_name, measure_suite
-    from harness.suites import ConfigError, load_suite
+    from harness.suites import load_suite
     from harness.traces import trace_suite
 
     suite = load_suite(arguments.suite)
@@ -265,13 +247,14 @@ def _speed_of_model(arguments: argparse.Namespace) -> None:
         raise ValueError("speed needs --suite, or --model and --tasks (then --only overhead is what it measures).")
     from lm_eval.utils import simple_parse_args_string
 
+    from harness.data_folder import settings_of_option
     from harness.overhead import measure_model
     from harness.selection import asked_for
 
     given = simple_parse_args_string(arguments.model_args) or {}
     text = measure_model(
         arguments.model, given, asked_for(arguments.tasks), arguments.questions, arguments.repeats, arguments.results,
-        arguments.batch_size,
+        arguments.batch_size, settings_of_option(arguments.data),
     )  # fmt: skip
     print(text)
 
@@ -290,6 +273,8 @@ def list_data(arguments: argparse.Namespace) -> int:
         raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
     if arguments.fetch is not None and arguments.check is not None:
         raise ValueError("--check and --fetch are two commands: fetch first, then check the mirror.")
+    if arguments.data is not None and (arguments.fetch, arguments.check) != (None, None):
+        raise ValueError("--data lists what a mirror has; --check DIR and --into DIR name theirs.")
     if arguments.fetch is not None:
         from harness.origins import fetch_report
 
@@ -298,7 +283,9 @@ def list_data(arguments: argparse.Namespace) -> int:
     else:
         from harness.data_report import check_report, sources_table
 
-        report, whole = (sources_table(), True) if arguments.check is None else check_report(arguments.check)
+        report, whole = (
+            (sources_table(arguments.data), True) if arguments.check is None else check_report(arguments.check)
+        )
     print(report)
     return 0 if whole else 1
 

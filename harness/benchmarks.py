@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data_folder import mirror_setting
 from harness.mirror import DataError, Document
 
 ALL = "all"  # the subset that stands for every one that can be had
@@ -19,7 +20,7 @@ class Benchmark:
     `subsets` are what it is divided into: languages, subjects, tasks, rounds (`subset_is` says which). `columns` maps a
     column to `str` (a text that is not empty), `list` (texts, at least one), `None` (anything) or the values it may
     take. `rows`, `mirror_file` and `hub_file` are functions of (subset, split): the published number of documents (None:
-    not known), the file below ANYORDER_DATA, and (repository, path) on the hub; `hub_file` is None where the hub has
+    not known), the file below the mirror's folder, and (repository, path) on the hub; `hub_file` is None where the hub has
     no copy that may be used. `parse` turns the lines of a mirror file into documents, `convert` a row of the hub
     (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
     lines of a file that holds all subsets, its first column being the subset. `hidden` are the columns that the
@@ -72,17 +73,22 @@ def benchmark_of(name: str, subset: str, split: str) -> Benchmark:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    from harness.suites import unknown
+    from harness.config import unknown
 
     return unknown(what, name, list(known))
 
 
 def hub_place(
-    spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None = None
+    spec: Benchmark,
+    subset: str,
+    split: str,
+    revisions: Mapping[str, str] | None = None,
+    data: str | None = None,
 ) -> tuple[str, str, str]:
     """(repository, commit, path) on the hub.
 
-    `revisions` are the user's own (`--metadata '{"data_revisions": {"REPOSITORY": "COMMIT"}}'`).
+    `revisions` are the user's own (`--metadata '{"data_revisions": {"REPOSITORY": "COMMIT"}}'`); `data` is the setting that
+    errors name, where it says `hub`.
 
     Raises:
         DataError: the benchmark has no copy on the hub, or no commit of it is pinned or given.
@@ -91,14 +97,14 @@ def hub_place(
 
     if spec.hub_file is None:
         raise DataError(
-            f"{spec.title} has no copy on the hub that may be used: set ANYORDER_DATA=DIR to a local mirror{_how_to_fetch(spec)}."
+            f"{spec.title} has no copy on the hub that may be used: set {mirror_setting(data)} to a local mirror{_how_to_fetch(spec)}."
         )
     repository, path = spec.hub_file(subset, split)
     revision = (revisions or {}).get(repository) or REVISIONS.get(repository)
     if not revision:
         raise DataError(
             f"{spec.title}: no commit of {repository} is pinned, because none could be verified. Name one with --metadata "
-            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set ANYORDER_DATA=DIR{_how_to_fetch(spec)}.'
+            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set {mirror_setting(data)}{_how_to_fetch(spec)}.'
         )
     return repository, revision, path
 

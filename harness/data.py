@@ -1,7 +1,7 @@
 """Documents of a benchmark, from the hub or a local mirror. Torch-free.
 
-`ANYORDER_DATA` unset: the hub, at pinned commits, parquet only (loading scripts never run).
-`ANYORDER_DATA=DIR`: only DIR, in the benchmarks' own file formats (mirror.py). There is no fallback from
+By default: the hub, at pinned commits, parquet only (loading scripts never run). With the setting `data: DIR` or
+`ANYORDER_DATA=DIR` (data_folder.py): only DIR, in the benchmarks' own file formats (mirror.py). There is no fallback from
 one to the other: what is missing is an error that names it. Both ways end in the same columns, those of
 the hub's copy, plus `id` and `source`, so that every logged sample says which file or revision it came
 from.
@@ -16,13 +16,13 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import mirror, sandbox
 from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, hub_place
+from harness.data_folder import as_given, mirror_folder, mirror_setting, to_the_hub
 from harness.documents import Documents
 from harness.mirror import DataError, Document
 from harness.prompts import Prompted, Template, check_settings, templates_for, with_prompts
@@ -42,6 +42,7 @@ def load(
     contrast: str | None = None,
     prompts_language: str = "en",
     prompts_suffix: str = "",
+    data: str | None = None,
     data_revisions: Mapping[str, str] | None = None,
     examples: str | None = None,
     samples: int = 1,
@@ -55,6 +56,7 @@ def load(
         templates: prompts of the task (see prompts.py); without them documents stay as they are.
         prompts, convention, contrast, prompts_language, prompts_suffix: which prompts, and how; see prompts.py.
         gold: column or Jinja with the index of the right option.
+        data: the folder of a mirror, or `hub`; without it, as ANYORDER_DATA says (see data_folder.py).
         data_revisions: {hub repository: commit} beside or instead of the pinned ones.
         examples: a split whose documents are few-shot examples; they come with `role: example` (see fewshot.py).
         samples: answers asked for per document (pass@k): so many copies, each with an id of its own.
@@ -70,22 +72,22 @@ def load(
     check_settings(convention, contrast)
     _check_types(prompts, samples, data_revisions, configuration)
     spec = benchmark_of(benchmark, subset, split)
-    documents = documents_of(benchmark, subset, split, data_revisions)
+    documents = documents_of(benchmark, subset, split, data_revisions, data)
     if templates is not None:
         chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
         if documents and examples is None and not runs_code and _always_apply(chosen, spec, contrast):
             rows = Prompted(documents, chosen, **settings)
             first, *_ = rows[: len(chosen)]  # every template once: an unknown column is said before a network is loaded
-            return {split: Documents(rows, columns=list(first))}
+            return {split: Documents(rows, columns=list(first), data=data)}
         documents = with_prompts(documents, chosen, **settings)
         if examples is not None:
-            shots = documents_of(benchmark, subset, examples, data_revisions)
+            shots = documents_of(benchmark, subset, examples, data_revisions, data)
             shown = with_prompts(shots, chosen[:1], convention=convention)
             documents = [*({**d, "role": "question"} for d in documents), *({**d, "role": "example"} for d in shown)]
     if runs_code:
         documents = [{**d, "id": f"{d['id']}#{n}", "samples": samples} for d in documents for n in range(samples)]
-    return {split: Documents(documents)}
+    return {split: Documents(documents, data=data)}
 
 
 def _always_apply(templates: list[Any], spec: Benchmark, contrast: str | None) -> bool:
@@ -96,7 +98,9 @@ def _always_apply(templates: list[Any], spec: Benchmark, contrast: str | None) -
     return all(isinstance(template, Template) and template.always_applies(texts) for template in templates)
 
 
-SETTINGS = ("prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data_revisions", "samples")
+SETTINGS = (
+    "prompts", "prompts_language", "prompts_suffix", "convention", "contrast", "data", "data_revisions", "samples",
+)  # fmt: skip
 
 
 def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str, Any]) -> None:
@@ -113,13 +117,19 @@ def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str
             raise DataError(f"unknown setting '{key}' of the tasks. Did you mean '{near[0]}'?")
 
 
-def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> list[Document]:
+def documents_of(
+    benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None, data: str | None = None
+) -> list[Document]:
     """Documents with the benchmark's columns, `id`, `source`, `source_id` and `language` (the subset); see `load`."""
-    spec, root = benchmark_of(benchmark, subset, split), mirror_folder()
+    spec, root = benchmark_of(benchmark, subset, split), mirror_folder(data)
     found: list[Document] = []
-    for name in subsets_of(spec, subset, split):
-        place = source_of(benchmark, name, split, revisions)
-        documents = _from_hub(spec, name, split, revisions) if root is None else _from_mirror(spec, root, name, split)
+    names = subsets_of(spec, subset, split, data)
+    for name in names:
+        place = source_of(benchmark, name, split, revisions, data)
+        if root is None:
+            documents = _from_hub(spec, name, split, revisions, data)
+        else:
+            documents = _from_mirror(spec, root, name, split, data)
         for number, document in enumerate(documents):
             document.update(id=f"{benchmark}/{name}/{split}/{number}", source=place, language=name)
             document["source_id"] = (
@@ -127,13 +137,12 @@ def documents_of(benchmark: str, subset: str, split: str, revisions: Mapping[str
             )
         found += documents
     if root is not None:
-        _warn_of_subset(spec, subset, split, len(found))
+        _warn_of_subset(spec, subset, [spec.rows(name, split) for name in names], len(found))
     return found
 
 
-def _warn_of_subset(spec: Benchmark, subset: str, split: str, count: int) -> None:
+def _warn_of_subset(spec: Benchmark, subset: str, published: list[int | None], count: int) -> None:
     """Says once that the mirror's items are fewer than were published, where that number is known."""
-    published = [spec.rows(name, split) for name in subsets_of(spec, subset, split)]
     total = sum(rows for rows in published if rows is not None)
     if None not in published and count != total:
         which = f" ({subset})" if spec.file_rows else ""
@@ -143,13 +152,13 @@ def _warn_of_subset(spec: Benchmark, subset: str, split: str, count: int) -> Non
         )
 
 
-def subsets_of(spec: Benchmark, subset: str, split: str) -> list[str]:
+def subsets_of(spec: Benchmark, subset: str, split: str, data: str | None = None) -> list[str]:
     """The subset itself (or several, joined by `+`); for `all`, those that the mirror holds (one warning names the others), on the hub all.
 
     Raises:
         DataError: the mirror holds none.
     """
-    root = mirror_folder()
+    root = mirror_folder(data)
     if subset != ALL:
         return subset.split("+")
     if root is None:
@@ -157,19 +166,21 @@ def subsets_of(spec: Benchmark, subset: str, split: str) -> list[str]:
     held = [name for name in spec.subsets if in_mirror(spec, root, name, split)]
     if not held:
         first = spec.mirror_file(spec.subsets[0], split)
-        raise DataError(f"{spec.title}: ANYORDER_DATA={root} holds none of its files (such as {first}).")
+        raise DataError(f"{spec.title}: {as_given(data)} holds none of its files (such as {first}).")
     if len(held) < len(spec.subsets):
         missing = " ".join(name for name in spec.subsets if name not in held)
-        _say_once(f"{spec.title}: ANYORDER_DATA={root} holds {len(held)} of {len(spec.subsets)}; without {missing}.")
+        _say_once(f"{spec.title}: {as_given(data)} holds {len(held)} of {len(spec.subsets)}; without {missing}.")
     return held
 
 
-def source_of(benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None) -> str:
-    """Where `load` reads from: `mirror:PATH` (below ANYORDER_DATA) or `hub:REPOSITORY@REVISION/PATH`."""
+def source_of(
+    benchmark: str, subset: str, split: str, revisions: Mapping[str, str] | None = None, data: str | None = None
+) -> str:
+    """Where `load` reads from: `mirror:PATH` (below the mirror's folder) or `hub:REPOSITORY@REVISION/PATH`."""
     spec = benchmark_of(benchmark, subset, split)
-    if mirror_folder() is not None:
+    if mirror_folder(data) is not None:
         return f"mirror:{spec.mirror_file(subset, split)}"
-    repository, revision, path = hub_place(spec, subset, split, revisions)
+    repository, revision, path = hub_place(spec, subset, split, revisions, data)
     return f"hub:{repository}@{revision}/{path}"
 
 
@@ -178,16 +189,6 @@ def revision_of(source: str) -> dict[str, str]:
     place, _, name = source.partition(":")
     repository, _, rest = name.partition("@")
     return {repository: rest.partition("/")[0]} if place == "hub" else {}
-
-
-def mirror_folder() -> Path | None:
-    """The local mirror that ANYORDER_DATA names, or None for the hub; DataError if it is no folder."""
-    name = os.environ.get("ANYORDER_DATA", "")
-    if not name:
-        return None
-    if not Path(name).is_dir():
-        raise DataError(f"ANYORDER_DATA={name} is not a folder: name a mirror, or unset it to read from the hub.")
-    return Path(name)
 
 
 def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
@@ -203,13 +204,13 @@ def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
     return spec.file_rows is None or any(line.startswith(f"{subset}\t") for line in mirror.lines_of(path))
 
 
-def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> list[Document]:
+def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str, data: str | None) -> list[Document]:
     name = spec.mirror_file(subset, split)
     path = root / name
     needed = (name, *spec.beside(subset, split))
     if not in_mirror(spec, root, subset, split):
         absent = next((root / file for file in needed if not (root / file).is_file()), path)
-        raise DataError(_missing(spec, absent, subset, split))
+        raise DataError(_missing(spec, absent, subset, split, data))
     listed = [_verified(root, file) for file in needed]
     lines = mirror.lines_of(path)
     documents = [
@@ -245,11 +246,11 @@ def _refuse_dummy_labels(spec: Benchmark, documents: list[Document], where: str)
             )
 
 
-def _missing(spec: Benchmark, path: Path, subset: str, split: str) -> str:
+def _missing(spec: Benchmark, path: Path, subset: str, split: str, data: str | None) -> str:
     """What the mirror lacks, where it is published, and the other way to get it."""
     what = f"{path} has no such lines" if path.is_file() else f"there is no {path}"
     ways = [f"copy the file of {spec.published} there"] if spec.published else []
-    ways += ["unset ANYORDER_DATA to read from the hub"] if spec.hub_file is not None else []
+    ways += [to_the_hub(data)] if spec.hub_file is not None else []
     advice = f": {', or '.join(ways)}" if ways else ""
     return f"{spec.title}: no {split} documents in '{subset}' in the mirror, {what}{advice}."
 
@@ -281,17 +282,19 @@ def _say_once(text: str) -> None:
     logger.warning("%s", text)
 
 
-def _from_hub(spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None) -> list[Document]:
+def _from_hub(
+    spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None, data: str | None
+) -> list[Document]:
     import datasets
 
-    repository, revision, path = hub_place(spec, subset, split, revisions)
+    repository, revision, path = hub_place(spec, subset, split, revisions, data)
     where = f"{spec.title} ({subset}) at {repository}@{revision[:12]}/{path}"
     try:
         rows = datasets.load_dataset(repository, data_files={split: path}, revision=revision, split=split)
     except Exception as error:  # the hub's clients raise a dozen unrelated types; each of them ends this task
         what = "the hub could not be reached" if isinstance(error, ConnectionError) else "the hub's copy is unusable"
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{where}: {what} ({reason}). Set ANYORDER_DATA=DIR to read a local mirror.") from error
+        raise DataError(f"{where}: {what} ({reason}). Set {mirror_setting(data)} to read a local mirror.") from error
     converted = ((number, spec.convert(dict(row), subset)) for number, row in enumerate(rows, start=1))
     documents = [checked(row, spec, f"{where}, row {number}") for number, row in converted if row is not None]
     published = spec.rows(subset, split)

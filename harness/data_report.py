@@ -9,7 +9,8 @@ from pathlib import Path
 from harness import mirror
 from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
-from harness.data import in_mirror, mirror_folder
+from harness.data import in_mirror
+from harness.data_folder import VARIABLE, mirror_folder
 from harness.mirror import DataError
 from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
@@ -67,9 +68,9 @@ def _arguments_in(path: Path) -> dict[str, str]:
     return next((found for file in included(path) if (found := _arguments_in(file))), {})
 
 
-def tasks_without_files() -> list[str]:
-    """The tasks for which ANYORDER_DATA has no file at all; none where it is not set."""
-    root = mirror_folder()
+def tasks_without_files(data: str | None = None) -> list[str]:
+    """The tasks for which the mirror (see `mirror_folder`) has no file at all; none without a mirror."""
+    root = mirror_folder(data)
     if root is None:
         return []
     return [
@@ -79,11 +80,17 @@ def tasks_without_files() -> list[str]:
     ]
 
 
-def sources_table() -> str:
-    """One block of lines per benchmark: tasks, licence, files on the hub and in the mirror, what is missing."""
-    root, tasks = mirror_folder(), tasks_by_benchmark()
-    without = set(tasks_without_files())
-    where = "the hub (ANYORDER_DATA is not set)" if root is None else f"the mirror {root} (ANYORDER_DATA), nothing else"
+def sources_table(data: str | None = None) -> str:
+    """One block of lines per benchmark: tasks, licence, files on the hub and in the mirror, what is missing.
+
+    `data` is the mirror or `hub`, by default what ANYORDER_DATA says.
+    """
+    root, tasks = mirror_folder(data), tasks_by_benchmark()
+    without = set(tasks_without_files(data))
+    if root is None:
+        where = f"the hub ({f'{VARIABLE} is not set' if data is None else f'--data {data}'})"
+    else:
+        where = f"the mirror {root} ({VARIABLE if data is None else '--data'}), nothing else"
     lines = [f"documents come from {where}"]
     for name, spec in BENCHMARKS.items():
         first, split = spec.subsets[0], spec.splits[0]

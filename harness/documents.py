@@ -14,11 +14,12 @@ class Documents(Sequence):
     """Rows with the same columns (None where a row has no such value), with the part of a Dataset that lm-eval uses.
 
     Every access gives a copy of the row, as a Dataset does. Given `columns`, which every row must have already, the rows
-    are not read before they are asked for.
+    are not read before they are asked for. `data` is the setting that says where they were read from (data_folder.py).
     """
 
-    def __init__(self, rows: Iterable[Row], columns: Sequence[str] | None = None):
+    def __init__(self, rows: Iterable[Row], columns: Sequence[str] | None = None, data: str | None = None):
         self._rows: Sequence[Row]
+        self.data = data
         if columns is not None and isinstance(rows, Sequence):
             self.column_names, self._rows = list(columns), rows
             return
@@ -54,4 +55,4 @@ class Documents(Sequence):
 
     def select(self, indices: Iterable[int]) -> Documents:
         """The rows of these numbers, in that order."""
-        return Documents([self._rows[index] for index in indices], self.column_names)
+        return Documents([self._rows[index] for index in indices], self.column_names, self.data)

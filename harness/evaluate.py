@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import im_benchmarks
-from harness.records import digest_of, now, write_atomically
+from harness.config import ConfigError, unknown
+from harness.data_folder import SETTING, settings_of_option
+from harness.environment import now
+from harness.records import digest_of, write_atomically
 from harness.registration import MODELS, register_models, task_manager
-from harness.runs import Runner, check_writable, summary
+from harness.run_files import check_writable
+from harness.run_summary import summary
+from harness.runs import Runner
 from harness.selection import asked_for, leaf_tasks, left_out_lines, none_left
-from harness.suites import ConfigError, Suite, unknown
+from harness.suites import Suite
 
 DONE_FILE = "done.json"
 LEFT_OUT_FILE = "left_out.json"  # {task: why it could not be run}, of a run with --skip_missing
@@ -64,7 +69,8 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     out = arguments.output_path or arguments.results / "runs" / f"{arguments.model}-{digest_of(model_args, 8)}"
     require_model(arguments.model)  # before a folder is made for it
     check_writable(out)
-    manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], arguments.metadata)
+    metadata = _metadata(arguments)
+    manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], metadata)
     left_out: dict[str, str] | None = {} if arguments.skip_missing else None
     tasks, groups = leaf_tasks(manager, names, left_out, arguments.num_fewshot)
     total = len(tasks) + len(left_out or ())
@@ -75,7 +81,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, model_args, batch_size=arguments.batch_size, device=arguments.device)
     runner = Runner(
         model, arguments.model, out, limit=arguments.limit, num_fewshot=arguments.num_fewshot, gen_kwargs=arguments.gen_kwargs,
-        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=arguments.metadata,
+        apply_chat_template=arguments.apply_chat_template, system_instruction=arguments.system_instruction, metadata=metadata,
     )  # fmt: skip
     refused: dict[str, str] | None = None if left_out is None else {}
     records = runner.run(manager, tasks, refused)
@@ -94,6 +100,14 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
             print(left_out_lines(refused, total, "this model cannot take"))
         if left_out is not None:
             print(f"{len(records)} tasks were run, {total - len(records)} left out (why: {out / LEFT_OUT_FILE})")
+
+
+def _metadata(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The settings of the tasks: --metadata, with --data in it."""
+    given = settings_of_option(arguments.data)
+    if given and SETTING in (arguments.metadata or {}):
+        raise ConfigError("--data and 'data' in --metadata both say where documents come from: leave one out.")
+    return {**(arguments.metadata or {}), **given} if given else arguments.metadata
 
 
 def _write_left_out(out: Path, left_out: dict[str, str] | None) -> None:

@@ -54,9 +54,9 @@ def _first(pool: list[dict[str, Any]], n: int, document: dict[str, Any]) -> list
     return pool[:n]
 
 
-def nothing(dataset: Any) -> Any:
-    """No rows: for tasks whose sampler finds the examples itself."""
-    return dataset.select([])
+def nothing(dataset: Any) -> list[dict[str, Any]]:
+    """No example, only where `Published` is to read them from: one row with the setting `data`."""
+    return [{"data": dataset.data}]
 
 
 class Published(ContextSampler):
@@ -74,8 +74,17 @@ class Published(ContextSampler):
         if not hasattr(self, "_pools"):
             self._pools: dict[str, list[dict[str, Any]]] = {}
         if subset not in self._pools:
-            self._pools[subset] = documents_of(benchmark, subset, "train", revision_of(eval_doc["source"]))
+            revisions = revision_of(eval_doc["source"])
+            self._pools[subset] = documents_of(benchmark, subset, "train", revisions, self._data())
         return _first(self._pools[subset], n, eval_doc)
+
+    def _data(self) -> str | None:
+        """The setting `data` of the questions, from the row that `nothing` made."""
+        if [set(row) for row in self.df] != [{"data"}]:
+            raise DataError(
+                "fewshot_config: Published needs `process_docs: !function harness.fewshot.nothing` beside it."
+            )
+        return self.df[0]["data"]
 
 
 class NoExamples(ContextSampler):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.data_folder import SETTING, data_setting, mirror_folder
 from harness.promptsource import digest_of_prompts
 from harness.records import digest_of, sha256_file
 from harness.task_files import included
@@ -50,15 +51,31 @@ def data_identity(
 
     if task.startswith("mini_"):
         return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
-    arguments = arguments_of_task(manager.task_index, task)
+    arguments = arguments_of_task(manager.task_index, task, metadata)
     if arguments is None:
         return {"source": "hub"}
-    arguments |= metadata or {}
-    root = data.mirror_folder()
+    setting, revisions = data_setting(arguments), arguments.get("data_revisions")
+    root = mirror_folder(setting)
     places = list(_places(arguments, arguments["num_fewshot"] if num_fewshot is None else num_fewshot))
     if root is None:
-        return _few({"/".join(place): data.source_of(*place, arguments.get("data_revisions")) for place in places})
+        return _few({"/".join(place): data.source_of(*place, revisions, setting) for place in places})
     return _few(dict(_mirror_files(root, places)))
+
+
+def options_identity(manager, task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that can change its numbers.
+
+    Of a task whose documents we load, not where they lie (the setting `data`): `data_identity` has their bytes, so that
+    one mirror gives the same run under any name, by the setting and by ANYORDER_DATA.
+    """
+    from harness.registration import PREFIXES, arguments_of_task
+
+    found = {key: value for key, value in options.items() if value is not None}
+    metadata = found.get("metadata", {})
+    if SETTING not in metadata or not (task.startswith(PREFIXES) or arguments_of_task(manager.task_index, task)):
+        return found
+    found["metadata"] = {key: value for key, value in metadata.items() if key != SETTING}
+    return found if found["metadata"] else {key: value for key, value in found.items() if key != "metadata"}
 
 
 def prompts_identity(manager, task: str, metadata: Mapping[str, Any] | None = None) -> str | None:
@@ -77,7 +94,7 @@ def _places(arguments: Mapping[str, Any], num_fewshot: int | None) -> Iterator[t
     spec = benchmark_of(benchmark, arguments["subset"], split)
     shown = ["train"] if num_fewshot and "train" in spec.splits else []
     for part in dict.fromkeys([split, *filter(None, [arguments.get("examples")]), *shown]):
-        for subset in subsets_of(spec, arguments["subset"], part):
+        for subset in subsets_of(spec, arguments["subset"], part, data_setting(arguments)):
             yield benchmark, subset, part
 
 

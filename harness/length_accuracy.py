@@ -20,13 +20,14 @@ from typing import Any
 import torch
 
 from harness.adapters.settings import MaskedSettings
+from harness.config import ConfigError
 from harness.decoders.length import predicted_lengths
 from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
 from harness.speed import longest_answer
-from harness.suites import ConfigError, LengthPlan, Suite
+from harness.suites import LengthPlan, Suite
 
 CSV_FILE, LINES_FILE = Path("speed") / "lengths.csv", Path("speed") / "lengths.jsonl"
 EVERY_KIND = "all"

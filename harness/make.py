@@ -12,8 +12,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from harness.runs import check_writable
-from harness.suites import ConfigError, Suite, load_suite, unknown
+from harness.config import ConfigError, unknown
+from harness.run_files import check_writable
+from harness.suites import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 

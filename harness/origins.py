@@ -118,7 +118,7 @@ def fetch(names: Sequence[str], root: Path, base: str = RAW) -> Fetched:
 
 
 def _paths(names: Sequence[str]) -> list[str]:
-    from harness.suites import unknown
+    from harness.config import unknown
 
     can = {name: paths for name in BENCHMARKS if (paths := fetchable(name))}
     if "all" in names:

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from harness.config import ConfigError
 from harness.evaluate import load_model, load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import digest_of, seal_measurements, write_atomically
@@ -34,7 +35,7 @@ from harness.registration import task_manager
 from harness.runs import Runner
 from harness.selection import leaf_tasks
 from harness.speed import Clock, device_name
-from harness.suites import ConfigError, OverheadPlan, Suite
+from harness.suites import OverheadPlan, Suite
 
 COLUMNS: tuple[str, ...] = (
     "suite", "system", "adapter", "tasks", "questions", "requests", "repeats", "seconds", "network_seconds",
@@ -71,9 +72,10 @@ def measure_model(
     repeats: int,
     results: Path,
     batch_size: str = "auto",
+    metadata: dict[str, Any] | None = None,
 ) -> str:
     """Measure a checkpoint of any size; writes results/speed/overhead-<adapter>-<digest>.{csv,json}, enters them into that
-    folder's record (weights, packages, commit, device), returns the CSV.
+    folder's record (weights, packages, commit, device), returns the CSV. `metadata` are the tasks' settings.
 
     Raises:
         ConfigError: one of the tasks is no multiple-choice task.
@@ -81,7 +83,7 @@ def measure_model(
     plan = OverheadPlan(systems=(adapter,), tasks=tuple(tasks), questions=questions, repeats=repeats)
     model = load_model(adapter, arguments, batch_size=batch_size)
     name = Path(model.pretrained).name
-    runs = _repeated(model, adapter, plan)
+    runs = _repeated(model, adapter, plan, metadata)
     stem = results / "speed" / f"overhead-{adapter}-{digest_of([arguments, plan.model_dump()], 8)}"
     text = _written(stem, plan, [_row("", name, adapter, runs)], {name: runs})
     weights = {str(model.pretrained): model.weights_sha256}
@@ -89,9 +91,9 @@ def measure_model(
     return text
 
 
-def _repeated(model, adapter: str, plan: OverheadPlan) -> list[dict[str, Any]]:
-    measured(model, adapter, plan.model_copy(update={"questions": min(WARM_UP, plan.questions)}))
-    return [measured(model, adapter, plan) for _ in range(plan.repeats)]
+def _repeated(model, adapter: str, plan: OverheadPlan, metadata: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    measured(model, adapter, plan.model_copy(update={"questions": min(WARM_UP, plan.questions)}), metadata)
+    return [measured(model, adapter, plan, metadata) for _ in range(plan.repeats)]
 
 
 def _written(stem: Path, plan: OverheadPlan, rows: list[dict[str, Any]], runs: dict[str, Any]) -> str:
@@ -106,7 +108,7 @@ def _written(stem: Path, plan: OverheadPlan, rows: list[dict[str, Any]], runs: d
     return text.getvalue()
 
 
-def measured(model, adapter: str, plan: OverheadPlan) -> dict[str, Any]:
+def measured(model, adapter: str, plan: OverheadPlan, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
     """One whole run of the plan's tasks, into a folder that is thrown away: questions, requests and the three parts."""
     now = time.perf_counter if torch.cuda.is_available() else time.process_time
     owner, calls = (model.backbone, NETWORK) if hasattr(model, "backbone") else (model.model, ("forward",))
@@ -116,10 +118,10 @@ def measured(model, adapter: str, plan: OverheadPlan) -> dict[str, Any]:
         Clock(model, ("loglikelihood",), now) as scoring,
     ):
         start = now()
-        manager = task_manager(plan.tasks)
+        manager = task_manager(plan.tasks, metadata=metadata)
         leaves, _ = leaf_tasks(manager, list(plan.tasks))
         limit = math.ceil(plan.questions / len(leaves))
-        records = Runner(model, adapter, Path(out), limit=limit).run(manager, leaves)
+        records = Runner(model, adapter, Path(out), limit=limit, metadata=metadata).run(manager, leaves)
         seconds = now() - start
     for record in records:
         if record.kind is None:

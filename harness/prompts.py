@@ -130,7 +130,7 @@ def named_templates(templates: Mapping[str, Mapping[str, Any]], gold: str, chose
     Raises:
         DataError: an unknown name (the nearest known one is given), or other keys than `ask` with `options` or `answer`.
     """
-    from harness.suites import unknown
+    from harness.config import unknown
 
     names = list(templates) if chosen is None else [name.strip() for name in chosen.split(",")]
     made = []
@@ -154,7 +154,7 @@ def is_open(templates: Mapping[str, Mapping[str, Any]]) -> bool:
 
 def check_settings(convention: str, contrast: str | None) -> None:
     """DataError for an unknown convention or contrast."""
-    from harness.suites import unknown
+    from harness.config import unknown
 
     if convention not in CONVENTIONS:
         raise DataError(unknown("convention", convention, list(CONVENTIONS)))

@@ -8,39 +8,27 @@ the suite; a record whose files have other digests than it lists is refused by n
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from harness.config import Frozen
+from harness.environment import git_state, now, package_versions
 from harness.locks import locked
 
 SCHEMA_VERSION = 1
 CHECKPOINT_FILE = "checkpoint.json"
 RUN_FILE = "run.json"
 SPEED_FILE = "speed.json"
-PACKAGES = ("lm_eval", "torch", "transformers", "accelerate", "datasets", "tokenizers", "pandas", "anyorder")
 
 Kind = Literal["exact", "bound", "pseudo"]
 
 
 class RecordError(RuntimeError):
     """A record is missing, unreadable, or its files are not the ones that were sealed."""
-
-
-class Frozen(BaseModel):
-    """Immutable data with strict keys: an unknown key is an error, not a typo that is ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CheckpointRecord(Frozen):
@@ -299,38 +287,3 @@ def _verify(folder: Path, files: dict[str, str]) -> None:
             raise RecordError(f"{path} is missing although its record lists it: the folder is incomplete.")
         if sha256_file(path) != expected:
             raise RecordError(f"{path} was changed after it was sealed (sha256 differs from its record).")
-
-
-def now() -> str:
-    """UTC time in ISO 8601, seconds resolution."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@lru_cache(maxsize=1)
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that can change a number."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-@lru_cache(maxsize=1)
-def git_state() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the checkout this package lies in; (None, None) outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None, None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()

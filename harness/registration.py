@@ -1,5 +1,4 @@
-"""Our names in lm-eval: models as strings, the folder of tasks, and groups cut to what a mirror holds.
-Torch-free.
+"""Our names in lm-eval: models as strings, the folder of tasks and what they say of their documents. Torch-free.
 
 `_autoload.py` calls `register_models` and `extend_task_manager` when the stock command imports lm-eval;
 `python -m harness` calls them through `task_manager`. Both are idempotent.
@@ -12,12 +11,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from harness.mirror import DataError
 
 MODELS = {
     "nar_xlmr": "harness.adapters.masked_lm:NarXlmr",
@@ -90,7 +89,7 @@ def task_manager(tasks: Iterable[str], include_path: Sequence[str | Path] = (), 
 def extend_task_manager(manager: Any) -> None:
     """Teach lm-eval's TaskManager class our folder, before the user's own folders (which may override it).
 
-    Also: lm-eval's own files are read only when they are needed (lazy_index.py), groups are cut to what ANYORDER_DATA
+    Also: lm-eval's own files are read only when they are needed (lazy_index.py), groups are cut to what a mirror
     holds when they are loaded, and our own errors end a program with one line (see `print_in_one_line`).
     """
     from harness.lazy_index import names_of
@@ -106,8 +105,11 @@ def extend_task_manager(manager: Any) -> None:
 
     @functools.wraps(plain_load)
     def load(self, task_list):
+        from harness.mirror_groups import groups_in_mirror
+
         index = self.task_index
-        narrowed = groups_in_mirror(index, [name for name in _as_list(task_list) if isinstance(name, str)])
+        names = [name for name in _as_list(task_list) if isinstance(name, str)]
+        narrowed = groups_in_mirror(index, names, self.metadata)
         before = {name: index[name] for name in narrowed}
         index.update(narrowed)
         try:
@@ -168,38 +170,6 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     return "Custom kwargs can be passed to" not in str(record.msg)
 
 
-def groups_in_mirror(index: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """For the groups of ours among `names`: index entries that hold only tasks whose files the mirror has.
-
-    Says in one warning what was left out. Without ANYORDER_DATA, or for other groups, there is nothing to do.
-
-    Raises:
-        DataError: the mirror is no folder, or holds no file of a group.
-    """
-    from harness import data
-    from harness.benchmarks import benchmark_of
-
-    narrowed: dict[str, Any] = {}
-    for name in names:
-        leaves = {leaf: _place(index, leaf) for leaf in tasks_below(index, name) if leaf != name}
-        wanted = {leaf: arguments for leaf, arguments in leaves.items() if arguments}
-        root = data.mirror_folder() if wanted else None
-        if root is None:
-            continue
-        held = {leaf: data.in_mirror(benchmark_of(*a), root, a[1], a[2]) for leaf, a in wanted.items()}
-        missing = {leaf for leaf, there in held.items() if not there}
-        if missing == set(leaves):
-            looked_for = sorted({_file_of(*a) for a in wanted.values()})
-            raise data.DataError(
-                f"{name}: ANYORDER_DATA={root} holds none of its {len(looked_for)} files (such as "
-                f"{looked_for[0]}); name another mirror, or unset ANYORDER_DATA to read from the hub."
-            )
-        if missing:
-            logger.warning("%s", _left_out(name, root, wanted, missing))
-            narrowed.update(_without(index, name, missing))
-    return narrowed
-
-
 def tasks_below(index: dict[str, Any], name: str) -> Iterator[str]:
     """The tasks (and tags) of a group and of its groups; a task's own name."""
     members = (index[name].cfg or {}).get("task") if name in index else None
@@ -207,16 +177,16 @@ def tasks_below(index: dict[str, Any], name: str) -> Iterator[str]:
         yield name
         return
     for member in members:
-        yield from _below(index, member)
+        yield from below(index, member)
 
 
-def _below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
+def below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
     """The tasks of a member of a group: a name, `{task: name, …}`, `{group: name, …}` or `{group: name, task: [members]}`."""
     if isinstance(member, str):
         yield from tasks_below(index, member)
     elif isinstance(member.get("task"), list):
         for inner in member["task"]:
-            yield from _below(index, inner)
+            yield from below(index, inner)
     else:
         yield from tasks_below(index, member.get("task") or member["group"])
 
@@ -245,59 +215,25 @@ def _settings(index: dict[str, Any], member: str | dict[str, Any], name: str, kn
         yield from _settings(index, each, called, known)
 
 
-def arguments_of_task(index: dict[str, Any], name: str) -> dict[str, Any] | None:
+def arguments_of_task(
+    index: dict[str, Any], name: str, metadata: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """What a task hands to `harness.data.load` (benchmark, subset, split, its metadata) and its `num_fewshot`.
 
-    None for a task whose documents come from elsewhere.
+    `metadata` is the user's, which wins over the YAML's own. None for a task whose documents come from elsewhere.
+
+    Raises:
+        DataError: a setting stands in the task's `dataset_kwargs` and is given again: lm-eval would pass it twice.
     """
     config = (index[name].cfg or {}) if name in index else {}
     if not str(config.get("custom_dataset", "")).endswith("harness.data.load"):
         return None
-    return {"num_fewshot": config.get("num_fewshot"), **(config.get("metadata") or {}), **config["dataset_kwargs"]}
-
-
-def _place(index: dict[str, Any], name: str) -> tuple[str, str, str] | None:
-    """(benchmark, subset, split) of such a task, else None."""
-    found = arguments_of_task(index, name)
-    return None if found is None else (found["benchmark"], found["subset"], found["split"])
-
-
-def _file_of(benchmark: str, subset: str, split: str) -> str:
-    """The mirror file of a task's documents; of a task over all subsets, that of the first."""
-    from harness.benchmarks import ALL, benchmark_of
-
-    spec = benchmark_of(benchmark, subset, split)
-    return spec.mirror_file(spec.subsets[0] if subset == ALL else subset.split("+")[0], split)
-
-
-def _left_out(name: str, root: Path, wanted: dict[str, tuple[str, str, str]], missing: set[str]) -> str:
-    from harness.catalogue import BENCHMARKS
-
-    counts = []
-    for benchmark in dict.fromkeys(arguments[0] for arguments in wanted.values()):
-        own = [leaf for leaf, arguments in wanted.items() if arguments[0] == benchmark]
-        out = [wanted[leaf][1] for leaf in own if leaf in missing]
-        without = f" (without {' '.join(out)})" if out else ""
-        counts.append(f"{BENCHMARKS[benchmark].title} {len(own) - len(out)} of {len(own)}{without}")
-    held = len(wanted) - len(missing)
-    return f"{name}: ANYORDER_DATA={root} holds {held} of {len(wanted)} tasks; left out: " + "; ".join(counts) + "."
-
-
-def _without(index: dict[str, Any], name: str, missing: set[str]) -> dict[str, Any]:
-    """Entries of the group `name` and its groups, without `missing` tasks and without emptied groups."""
-    import dataclasses
-
-    narrowed: dict[str, Any] = {}
-    kept = []
-    for member in index[name].cfg["task"]:
-        if set(_below(index, member)) <= missing:
-            continue
-        kept.append(member)
-        if isinstance(member, str) and isinstance((index[member].cfg or {}).get("task"), list):
-            narrowed.update(_without(index, member, missing))
-    config = {**index[name].cfg, "task": kept}
-    narrowed[name] = dataclasses.replace(index[name], yaml_path=None, cfg=config)
-    return narrowed
+    given, fixed = {**(config.get("metadata") or {}), **(metadata or {})}, config["dataset_kwargs"]
+    if twice := sorted(set(given) & set(fixed)):
+        raise DataError(
+            f"{name}: its YAML fixes {', '.join(twice)} (dataset_kwargs), which metadata cannot change: leave it out there."
+        )
+    return {"num_fewshot": config.get("num_fewshot"), **given, **fixed}
 
 
 def print_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

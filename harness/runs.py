@@ -9,34 +9,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import json
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.identity import data_identity, prompts_identity, task_digest
+from harness.environment import git_state, now, package_versions
+from harness.identity import data_identity, options_identity, prompts_identity, task_digest
 from harness.in_step import TaskRefused, in_step
 from harness.metrics import signatures
-from harness.records import (
-    CheckpointRef,
-    RecordError,
-    RunRecord,
-    digest_of,
-    git_state,
-    now,
-    package_versions,
-    read_run,
-    seal,
-    sha256_file,
-    write_atomically,
-)
+from harness.records import CheckpointRef, RunRecord, digest_of
+from harness.run_files import check_writable, save_run, sealed_run
 
-SCORES_FILE = "scores.jsonl"
 SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
 
 
@@ -94,7 +80,7 @@ class Runner:
                 "model": self.model.identity(),
                 "task": task,
                 "task_files": task_digest(manager, task),
-                "options": {key: value for key, value in self.options.items() if value is not None},
+                "options": options_identity(manager, task, self.options),
                 "data": data,
                 "prompts": prompts_identity(manager, task, self.options.get("metadata")),
             }
@@ -173,7 +159,7 @@ class Runner:
             commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
             processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
         )  # fmt: skip
-        return _save(tracker, results, samples[task], folder, record, questions)
+        return save_run(tracker, results, samples[task], folder, record, questions)
 
 
 @contextlib.contextmanager
@@ -195,116 +181,9 @@ def _numbers(values: dict) -> dict[str, float]:
     }
 
 
-def _save(
-    tracker, results: dict, samples: list[dict], folder: Path, record: RunRecord, questions: list[dict]
-) -> RunRecord:
-    """Write lm-eval's results and samples through its own tracker, check that they exist, and seal them.
-
-    Where scores were sampled, scores.jsonl says of every question how sure it is.
-    """
-    samples = sorted(samples, key=lambda sample: (sample["doc_id"], str(sample.get("filter", ""))))
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        tracker.output_path = scratch
-        tracker.general_config_tracker.model_name_sanitized = "run"
-        tracker.save_results_aggregated(results=results, samples={record.task: samples})
-        tracker.save_results_samples(task_name=record.task, samples=samples)  # type: ignore[arg-type]
-        made = {path.suffix: path for path in Path(scratch).glob("run/*")}
-        if set(made) != {".json", ".jsonl"}:
-            raise RecordError(
-                f"lm-eval could not write its results below {folder.parent}: free space or choose another folder."
-            )
-        _check_whole(made[".json"], made[".jsonl"], len(samples))
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        made[".json"].rename(folder / "results.json")
-        made[".jsonl"].rename(folder / "samples.jsonl")
-    if record.estimate is not None and record.estimate["stderr_rms"] > 0:
-        write_atomically(folder / SCORES_FILE, "".join(json.dumps(line) + "\n" for line in questions))
-    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    record = record.model_copy(update={"files": files})
-    seal(record, folder)
-    return record
-
-
-def _check_whole(results: Path, samples: Path, count: int) -> None:
-    """RecordError when a file is cut off: lm-eval does not say so when its disk is full."""
-    try:
-        json.loads(results.read_text(encoding="utf-8"))
-        lines = [json.loads(line) for line in samples.read_text(encoding="utf-8").split("\n") if line]
-    except ValueError as error:
-        raise RecordError(
-            f"lm-eval wrote only a part of {results.parent.parent}: is the disk full? ({error})"
-        ) from error
-    if len(lines) != count:
-        raise RecordError(f"lm-eval wrote {len(lines)} of {count} samples: is the disk full?")
-
-
-def sealed_run(folder: Path, identity: str) -> RunRecord | None:
-    """The sealed run of this identity in `folder`, or None (absent, unfinished, changed, or another identity)."""
-    try:
-        record = read_run(folder)
-    except RecordError:
-        return None
-    return record if record.run_id == identity else None
-
-
 def ask_environment_once() -> None:
     """lm-eval asks torch for a report on the machine after every task (0.8 s of subprocesses): ask once a process."""
     from torch.utils import collect_env
 
     if not hasattr(collect_env.get_pretty_env_info, "cache_info"):
         collect_env.get_pretty_env_info = functools.cache(collect_env.get_pretty_env_info)
-
-
-def check_writable(folder: Path) -> None:
-    """RecordError before hours of work when results could not be written afterwards."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RecordError(
-            f"cannot write results to {folder}: {error.strerror or error}. Choose another folder with --output_path."
-        ) from error
-
-
-def _shown(value: float, metric: str) -> str:
-    """A share as per cent; anything else (a count, a perplexity, a BLEU) as it is."""
-    if metric.startswith("n_"):
-        return f"{value:.0f}"
-    return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
-
-
-def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
-    """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means."""
-    rows = [("task", "metric", "value", "items", "kind", "cut", "seconds")]
-    for record in records:
-        for key, value in record.values.items():
-            metric = key.split(",")[0]
-            if metric.endswith("_stderr") or metric == "sample_len":
-                continue
-            rows.append(
-                (record.task, metric, _shown(value, metric), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
-            )  # fmt: skip
-    by_task = {record.task: record for record in records}
-    for group, leaves in groups.items():
-        for key in sorted(
-            {
-                key
-                for leaf in leaves
-                if leaf in by_task
-                for key in by_task[leaf].values
-                if not key.startswith("sample_len")
-            }
-        ):
-            metric = key.split(",")[0]
-            values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
-            if metric.endswith("_stderr") or len(values) < 2:
-                continue
-            rows.append(
-                (group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values), metric), "", "", "", "")
-            )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 
+from harness.config import ConfigError
 from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
@@ -35,7 +36,7 @@ from harness.scorers.masks import key_of
 from harness.scorers.queue import score_all
 from harness.scoring_memory import measure as measure_memory
 from harness.speed import Clock, device_name, wait
-from harness.suites import ConfigError, ScoringGroup, ScoringPlan, Suite
+from harness.suites import ScoringGroup, ScoringPlan, Suite
 
 COLUMNS = (
     "suite", "group", "label", "method", "system", "questions", "requests", "tokens_min", "tokens_max",

@@ -1,6 +1,6 @@
 """Selection: the tasks that a command line means, and those of them that cannot be had here, each with its reason.
 
-xp3_xnli_sw, xp3_xnli, 'xp3_xnli_*'    a task, a group (of ours: what ANYORDER_DATA holds of it), a pattern
+xp3_xnli_sw, xp3_xnli, 'xp3_xnli_*'    a task, a group (of ours: what a mirror holds of it), a pattern
 all                                    every task of ours, one by one
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from harness.config import ConfigError
 from harness.fewshot import check_examples
 from harness.mirror import DataError
 from harness.registration import explain_unknown_task, settings_in_group, tasks_below, tasks_known_here
 from harness.sandbox import SandboxError
-from harness.suites import ConfigError
 from harness.task_files import read_task
 
 EVERY = "all"
@@ -35,7 +35,7 @@ def _every(name: str) -> Iterator[str]:
 def leaf_tasks(
     manager: Any, names: Iterable[str], left_out: dict[str, str] | None = None, num_fewshot: int | None = None
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what ANYORDER_DATA holds.
+    """(tasks below `names` in order, {group: its tasks}); groups of ours are cut to what a mirror holds.
 
     Given `left_out`, a task whose documents or examples cannot be had (or whose answers could not be run) is put there
     with the reason, instead of ending the program; a group is then not cut, so that every task of it is either run or

@@ -18,8 +18,8 @@ from typing import Any
 
 from harness.chat import FAILED, ChatRequest, RequestError, error_body
 from harness.chat_server import ChatServer
+from harness.config import ConfigError
 from harness.judges.endpoint import LOOPBACK
-from harness.suites import ConfigError
 
 TOKEN_VARIABLE = "ANYORDER_TOKEN"
 CROWD = 8  # connections per place: those beyond it are turned away before they are read

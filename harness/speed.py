@@ -20,11 +20,12 @@ from typing import Any
 import torch
 
 from harness.adapters.settings import MaskedSettings
+from harness.config import ConfigError
 from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.progress import bar
 from harness.records import write_atomically
 from harness.registration import task_manager
-from harness.suites import ConfigError, SpeedMode, SpeedPlan, Suite
+from harness.suites import SpeedMode, SpeedPlan, Suite
 
 COLUMNS = (
     "suite", "mode", "system", "seed", "label", "batch_size", "repeats", "items", "generated_tokens",

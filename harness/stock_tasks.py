@@ -14,7 +14,7 @@ import lm_eval.tasks
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from harness.data import mirror_folder
+from harness.data_folder import data_setting, mirror_folder, to_the_hub
 from harness.mirror import DataError
 
 STRUCTURE = ("tag", "group", "class", "stock", "task_list", "blank")
@@ -40,10 +40,11 @@ class StockTask(ConfigurableTask):
     """One of lm-eval's tasks with another name, number of examples or list of metrics."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        if mirror_folder() is not None:
+        data = data_setting(config.get("metadata"))
+        if mirror_folder(data) is not None:
             raise DataError(
                 f"{config['task']} is lm-eval's own task and reads lm-eval's own source on the hub; a mirror has no "
-                "files for it. Unset ANYORDER_DATA for this task."
+                f"files for it: {to_the_hub(data)}."
             )
         self._blank = tuple(config.get("blank", ()))
         super().__init__(config=stock_config(config))

@@ -35,11 +35,12 @@ from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
+from harness.config import ConfigError
 from harness.evaluate import load_of_suite, use_embedded_corpus
 from harness.records import write_atomically
 from harness.registration import task_manager
 from harness.speed import longest_answer, settings_of
-from harness.suites import ConfigError, SpeedMode, Suite
+from harness.suites import SpeedMode, Suite
 
 TRACES_FILE = Path("speed") / "traces.jsonl"
 State = Literal["written", "held", "taken_back", "hidden"]

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from harness.command_line import Parser
+from harness.config import ConfigError
 from harness.records import RecordError
-from harness.suites import ConfigError, Suite, load_suite
+from harness.suites import Suite, load_suite
 from reports.locations import REPORT_FILE, ReportsError
 
 EXAMPLES = """examples:

@@ -18,7 +18,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from scipy import stats
 
-from harness.records import Frozen
+from harness.config import Frozen
 from reports import statistics
 from reports.cells import Absent, Cell, column_spread, load_scores, p_text, signed
 from reports.comparisons import permutation_p

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from harness.config import unknown
 from harness.records import (
     RecordError,
     RunRecord,
@@ -23,7 +24,7 @@ from harness.records import (
     sha256_file,
     weights_digest,
 )
-from harness.suites import Suite, unknown
+from harness.suites import Suite
 from reports.locations import ReportsError, checkpoint_folder
 
 

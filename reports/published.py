@@ -14,8 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
-from harness.records import Frozen
-from harness.suites import read_yaml, unknown
+from harness.config import Frozen, read_yaml, unknown
 from reports.cells import Cell
 from reports.locations import ReportsError
 from reports.tables import Line, Table, TableSpec

@@ -13,8 +13,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from harness.records import Frozen
-from harness.suites import read_yaml
+from harness.config import Frozen, read_yaml
 from reports.cells import Cell, TableError
 from reports.expected import RunKey
 from reports.frame import Results

@@ -27,7 +27,7 @@ def tokenizer(tmp_path_factory):
 
 def special(tokenizer):
     """The special ids of a tokenizer."""
-    from harness.backbones import special_ids
+    from harness.loading import special_ids
 
     return special_ids("toy", tokenizer)
 

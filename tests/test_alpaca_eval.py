@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_judge_client import client
 
+from harness.config import ConfigError
 from harness.judges import alpaca_eval as judged
 from harness.judges import alpaca_package
 from harness.judges.answers import Contestant
@@ -16,7 +17,6 @@ from harness.judges.files import file_of
 from harness.judges.scripted import ScriptedJudge, WordRule
 from harness.judges.spending import Ledger
 from harness.mirror import DataError
-from harness.suites import ConfigError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "alpaca_eval"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")

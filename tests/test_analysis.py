@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from tests.conftest import WORDS
 from trainers.__main__ import parser
 from trainers.analysis import Subject, analyse, fits, gains, subject, unseen, written

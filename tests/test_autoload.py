@@ -11,7 +11,7 @@ from typing import Any
 
 import lm_eval  # noqa: F401
 import pytest
-from small_files import write_corpus
+from small_files import XNLI_LINES, write_corpus, write_file, write_manifest
 
 from harness import _autoload
 
@@ -60,6 +60,31 @@ def test_the_stock_command_runs_our_tasks_and_keeps_its_own(tmp_path):
     done = python(code, ANYORDER_CORPUS=str(write_corpus(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"models": [True] * 6, "tasks": [True] * 4, "items": 4}
+
+
+def test_the_stock_command_takes_a_mirror_as_a_setting(tmp_path):
+    """`lm_eval --metadata`: documents and groups follow it, as tasks in a folder of the user's do, and errors are one line."""
+    command = (
+        "import sys\nfrom lm_eval.__main__ import cli_evaluate\n"
+        "sys.argv = ['lm_eval', '--model', 'dummy', *{}]\ncli_evaluate()"
+    )
+    mirror = tmp_path / "mirror"
+    for name in ("en", "sw"):
+        write_file(mirror, f"xnli/dev-{name}.tsv", XNLI_LINES)
+    write_manifest(mirror)
+    given = ["--tasks", "xp3_xnli", "--metadata", json.dumps({"data": str(mirror)})]
+    done = python(
+        command.format([*given, "--log_samples", "--output_path", str(tmp_path / "out")]), ANYORDER_DATA="/no/such"
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"xp3_xnli: data={mirror} holds 2 of 15 tasks" in done.stderr
+    samples = {path.name.split("_2")[0]: path for path in tmp_path.glob("out/**/samples_*.jsonl")}
+    assert set(samples) == {"samples_xp3_xnli_en", "samples_xp3_xnli_sw"}
+    rows = [json.loads(line)["doc"] for line in samples["samples_xp3_xnli_sw"].read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 3 * 5 and {row["source"] for row in rows} == {"mirror:xnli/dev-sw.tsv"}
+    done = python(command.format([*given[:2], "--metadata", '{"data": "/no/such"}']), ANYORDER_DATA=str(mirror))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: data=/no/such is not a folder: name a mirror, or set data")
 
 
 LIST = (

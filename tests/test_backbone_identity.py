@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from harness.config import ConfigError
 from harness.records import CheckpointRecord, read_checkpoint
-from harness.suites import ConfigError
 from tests.conftest import WORDS
 from trainers.checkpoint import train_checkpoint
 from trainers.networks import load_tokenizer, tokenizer_of

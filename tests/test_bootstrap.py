@@ -1,14 +1,13 @@
 """Self-instruct with a client that answers from a list: parsing, filters, budget, and resuming without paying twice."""
 
-import http.server
 import json
-import threading
 import zlib
 from dataclasses import asdict, replace
 
 import pytest
+from http_server import LocalServer, Reply
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.__main__ import main
 from trainers.bootstrap import (
     REQUESTS,
@@ -148,77 +147,49 @@ def test_the_same_answer_again_and_again_is_an_error(tmp_path):
         bootstrap(SEEDS, Settings("m", wanted=5), tmp_path, lambda prompt: (answer(fresh(1)), "stop", 1, 1))
 
 
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = prompt_answer(body["messages"][0]["content"])
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-        reply = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [choice],
-            "usage": usage,
-        }
-        data = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
+def completed(path: str, body: bytes) -> Reply:
+    """What an endpoint answers to a request for a chat completion."""
+    asked = json.loads(body)
+    text = prompt_answer(asked["messages"][0]["content"])
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    reply = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": asked["model"],
+        "choices": [choice],
+        "usage": usage,
+    }
+    data = json.dumps(reply).encode()
+    return Reply(200, data, length=len(data), content_type="application/json")
 
 
 def test_an_openai_compatible_endpoint_is_asked(tmp_path, monkeypatch):
-    server = http.server.HTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    settings = Settings("local", base_url=f"http://127.0.0.1:{server.server_port}/v1", wanted=4)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
-        openai_client(settings)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    made = bootstrap(SEEDS, settings, tmp_path, openai_client(settings))
-    server.shutdown()
+    with LocalServer(completed) as server:
+        settings = Settings("local", base_url=f"{server.url}v1", wanted=4)
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+            openai_client(settings)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        made = bootstrap(SEEDS, settings, tmp_path, openai_client(settings))
+    assert set(server.asked) == {"v1/chat/completions"}
     assert len(made.tasks) == 4 and "none" not in (tmp_path / REQUESTS).read_text()
-
-
-class Refusing(Endpoint):
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_error(401)
 
 
 def test_an_endpoint_that_refuses_or_is_not_there_is_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setattr("openai._base_client.time.sleep", lambda seconds: None)
-    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text("".join(json.dumps(asdict(task)) + "\n" for task in SEEDS))
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    command = [
-        "trainers",
-        "bootstrap",
-        "--seeds",
-        str(seeds),
-        "--model",
-        "m",
-        "--base-url",
-        url,
-        "--out",
-        str(tmp_path),
-    ]
-    for error in ("AuthenticationError", "APIConnectionError"):
-        monkeypatch.setattr("sys.argv", command)
-        assert main() == 2
-        said = capsys.readouterr().err
-        assert error in said and url in said and len(said.splitlines()) == 1
-        server.shutdown()
-        server.server_close()
+    with LocalServer(lambda path, body: Reply(401, length=0)) as server:
+        line = f"trainers bootstrap --seeds {seeds} --model m --base-url {server.url}v1 --out {tmp_path}"
+        for error in ("AuthenticationError", "APIConnectionError"):
+            monkeypatch.setattr("sys.argv", line.split())
+            assert main() == 2
+            said = capsys.readouterr().err
+            assert error in said and f"{server.url}v1" in said and len(said.splitlines()) == 1
+            server.stop()
 
 
 def test_seed_tasks_are_read_in_both_forms(tmp_path):

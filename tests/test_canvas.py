@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from harness.backbones import BackboneError, MaskedBackbone, checkpoint_record, explained, load_masked, special_ids
+from harness.backbones import BackboneError, MaskedBackbone
 from harness.canvas import Layout, SpecialIds
 from tests.conftest import masked_network, special
 
@@ -84,51 +84,6 @@ def test_logits_equal_the_networks_own_forward(tokenizer, family):
         own = network(input_ids=canvas.tokens_BT, attention_mask=canvas.attend_BT.long()).logits[canvas.target_BT]
         ours = backbone.logits_at(backbone.hidden(canvas), canvas.target_BT)
     assert torch.allclose(own, ours, atol=1e-5)
-
-
-def test_unusable_checkpoints_get_one_sentence(tokenizer, tmp_path, checkpoints):
-    with pytest.raises(BackboneError, match="does not exist"):
-        load_masked(str(tmp_path / "nothing"))
-    with pytest.raises(BackboneError, match="--model ar"):
-        load_masked(str(checkpoints["decoder_it"]))
-    import shutil
-
-    broken = tmp_path / "broken"
-    shutil.copytree(checkpoints["instruct_xmlr"], broken)
-    (broken / "checkpoint.json").unlink()
-    with pytest.raises(BackboneError, match="did not finish"):
-        checkpoint_record(str(broken))
-
-    class NoMask:
-        mask_token_id, bos_token_id, eos_token_id, pad_token_id = None, 0, 1, 2
-
-    with pytest.raises(BackboneError, match="no mask token"):
-        special_ids("x", NoMask())
-
-
-def test_truncated_weights_get_one_sentence(checkpoints, tmp_path):
-    import shutil
-
-    folder = tmp_path / "cut"
-    shutil.copytree(checkpoints["instruct_xmlr"], folder)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(BackboneError, match="was changed after it was sealed"):
-        load_masked(str(folder))
-    for record in ("checkpoint.json", "recipe.yaml"):  # somebody else's folder has no seal
-        (folder / record).unlink()
-    with pytest.raises(BackboneError, match="cannot load"):
-        load_masked(str(folder))
-
-
-def test_a_bug_is_no_unreadable_checkpoint():
-    with pytest.raises(TypeError, match="NoneType"), explained("mine"):
-        len(None)  # type: ignore[arg-type]
-    with (
-        pytest.raises(BackboneError, match="cannot load 'mine': .*unexpected keyword argument 'colour'"),
-        explained("mine"),
-    ):
-        Layout(colour="red")  # type: ignore[call-arg]
 
 
 def test_a_length_head_is_missed_only_when_needed(tokenizer):

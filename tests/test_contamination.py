@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.contamination import Overlap, compare, grams, items_of, items_of_files, training_texts, words_of
 from trainers.mixture import build
 from trainers.recipe import MixtureSpec

@@ -10,8 +10,9 @@ from shared_files import REAL, needs_real
 from small_files import XNLI_LINES, write_file, write_manifest, write_mirror
 
 from harness.catalogue import BENCHMARKS
-from harness.data_report import check_mirror, check_report, sources_table, tasks_by_benchmark
+from harness.data_report import check_mirror, check_report, document_arguments, sources_table, tasks_by_benchmark
 from harness.mirror import DataError, OfficialFile
+from harness.registration import arguments_of_task, task_manager, tasks_known_here
 
 
 def test_every_benchmark_has_a_task_and_a_line(monkeypatch):
@@ -21,6 +22,15 @@ def test_every_benchmark_has_a_task_and_a_line(monkeypatch):
     assert table.startswith("documents come from the hub (ANYORDER_DATA is not set)")
     assert all(f"\n{spec.title}: " in table and f"licence  {spec.licence}" in table for spec in BENCHMARKS.values())
     assert "juletxara/mgsm@COMMIT to be named (data_revisions)/bn/test" in table
+
+
+def test_what_the_yaml_files_say_is_what_lm_eval_reads():
+    """`document_arguments` reads the files without lm-eval, which takes seconds to import; `arguments_of_task` asks its index."""
+    index, ours = task_manager(tasks_known_here()).task_index, document_arguments()
+    found = {name: arguments_of_task(index, name) for name in tasks_known_here()}
+    read = {name: arguments for name, arguments in found.items() if arguments is not None}
+    assert read.keys() == ours.keys()
+    assert {name: {key: read[name][key] for key in arguments} for name, arguments in ours.items()} == ours
 
 
 def test_a_mirror_s_gaps_are_said(monkeypatch, tmp_path):

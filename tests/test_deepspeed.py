@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers import commands
 from trainers.recipe import TrainingSpec
 from trainers.stages import optimiser_class

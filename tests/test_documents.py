@@ -27,6 +27,10 @@ def test_rows_columns_and_parts_are_those_of_a_dataset():
         ours[3]
 
 
+def test_where_they_were_read_from_goes_with_them():
+    assert Documents(ROWS).data is None and Documents(ROWS, data="mirror").select([0]).data == "mirror"
+
+
 def test_a_reader_cannot_change_a_row():
     ours = Documents(ROWS)
     ours[0]["id"] = "changed"

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Layout
+from harness.config import ConfigError
 from harness.lengths import make_length_head
-from harness.suites import ConfigError
 from tests.conftest import masked_network, special
 from tests.forked import Forked, free_port, join_processes
 from tests.test_objectives import LLAMA, MT5, objective_of, rng

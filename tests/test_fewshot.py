@@ -100,10 +100,19 @@ def test_examples_come_from_the_question_s_own_commit(monkeypatch):
     monkeypatch.delenv("ANYORDER_DATA", raising=False)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     question = {"id": "mgsm/sw/test/0", "language": "sw", "source": f"hub:juletxara/mgsm@{'b' * 40}/sw/test.parquet"}
-    sampler = Published()
+    sampler = Published([{"data": None}])
     assert [row["answer"] for row in sampler.sample(2, question)] == ["Jibu: 0", "Jibu: 1"]
     assert len(sampler.sample(3, question)) == 3
     assert asked == [("juletxara/mgsm", "b" * 40, {"train": "sw/train-00000-of-00001.parquet"})]
+
+
+def test_a_task_of_the_user_s_that_forgets_a_half_is_told(mirror):
+    question = {"id": "mgsm/sw/test/0", "language": "sw", "source": "mirror:mgsm/mgsm_sw.tsv"}
+    for rows in ([], [question], [question, question]):
+        with pytest.raises(
+            DataError, match="Published needs `process_docs: !function harness.fewshot.nothing` beside it"
+        ):
+            Published(rows).sample(1, question)
 
 
 @pytest.mark.parametrize("name", ["anyorder_wmt14_de_en", "xp3_xnli_en", "anyorder_bbh_direct", "anyorder_humaneval"])

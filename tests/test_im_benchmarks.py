@@ -69,7 +69,7 @@ def test_a_stock_task_runs_on_rows_of_its_source(monkeypatch):
 
 def test_a_mirror_is_no_source_for_them(monkeypatch, tmp_path):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="im_piqa is lm-eval's own task.*Unset ANYORDER_DATA"):
+    with pytest.raises(DataError, match="im_piqa is lm-eval's own task.*: unset ANYORDER_DATA to read from the hub"):
         registration.task_manager(["im_piqa"]).load(["im_piqa"])
     with pytest.raises(DataError, match="this lm-eval has no tasks/none.yaml"):
         stock_config({"task": "im_x", "stock": "none.yaml"})

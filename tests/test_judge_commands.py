@@ -14,6 +14,7 @@ from test_mt_bench import GOOD, KEY, QUESTIONS, REFERENCES, write_answers
 from test_z_bench import SHEET
 
 from harness.__main__ import main
+from harness.config import ConfigError
 from harness.judges import calibration, contestants, shapes
 from harness.judges.commands import locked
 from harness.judges.endpoint import Reply
@@ -21,7 +22,7 @@ from harness.judges.files import json_lines, write_json_lines
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule, common_words
 from harness.records import RecordError
-from harness.suites import ConfigError, load_suite
+from harness.suites import load_suite
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")

@@ -7,9 +7,10 @@ import pytest
 import synthetic_results as synthetic
 
 from harness.adapters.masked_lm import NarXlmr
+from harness.config import ConfigError, read_yaml
 from harness.decoders.length import BEAM_RULES
 from harness.length_accuracy import columns, length_lines, summary
-from harness.suites import ConfigError, LengthPlan, read_yaml
+from harness.suites import LengthPlan
 from reports.cells import TableError
 from reports.frame import load_results
 from reports.length_table import RULES

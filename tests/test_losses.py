@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.backbones import BackboneError
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from tests.conftest import special
 from tests.test_exact_sums import EXAMPLES
 from tests.test_objectives import LLAMA, MT5, loss_of, objective_of, zeroed

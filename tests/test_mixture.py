@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.config import ConfigError
 from harness.records import RecordError
-from harness.suites import ConfigError
 from trainers.composition import allot, copies, rank_in_group, repeats, shuffled_keys
 from trainers.mixture import MIXTURE, ROWS, build
 from trainers.mixture_files import records_of

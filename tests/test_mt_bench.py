@@ -9,8 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from http_server import LocalServer, Reply
 from test_judge_client import client, one_in_ten
 
+from harness.config import ConfigError
 from harness.judges import mt_bench
 from harness.judges.answers import Contestant
 from harness.judges.files import file_of, json_lines, write_json_lines
@@ -18,7 +20,6 @@ from harness.judges.mt_summary import KNOWN_WRONG_REFERENCES
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import ScriptedJudge, WordRule
 from harness.mirror import DataError
-from harness.suites import ConfigError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real files beside the checkout")
@@ -313,41 +314,27 @@ def test_a_changed_published_file_is_refused(tmp_path, monkeypatch):
 def test_download_with_checksum(tmp_path, monkeypatch):
     """A published file comes once from its address, is compared with its sha256, and stays."""
     import hashlib
-    import http.server
-    import threading
 
     from harness.judges import files
 
     content = b'{"a": 1}\n'
-    asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200 if self.path == "/there" else 404)
-            self.end_headers()
-            if self.path == "/there":
-                self.wfile.write(content)
-
-        def log_message(self, format, *args):
-            pass
+    def answer(path: str, _: bytes) -> Reply:
+        return Reply(200, content) if path == "there" else Reply(404)
 
     monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+    with LocalServer(answer) as server:
         digest = hashlib.sha256(content).hexdigest()
         for name, place, sha256 in (
             ("good", "there", digest),
             ("other", "there", "0" * 64),
             ("gone", "nowhere", digest),
         ):
-            spec = files.Published(f"The {name} file", f"{name}/{name}.jsonl", f"{address}/{place}", sha256)
+            spec = files.Published(f"The {name} file", f"{name}/{name}.jsonl", server.url + place, sha256)
             monkeypatch.setitem(files.PUBLISHED, name, spec)
         assert file_of("good", None, tmp_path).read_bytes() == content
-        assert file_of("good", None, tmp_path) == tmp_path / "good.jsonl" and asked == ["/there"]
+        assert file_of("good", None, tmp_path) == tmp_path / "good.jsonl" and server.asked == ["there"]
         with pytest.raises(DataError, match="is not the published file .The other file."):
             file_of("other", None, tmp_path)
         with pytest.raises(DataError, match="The gone file: cannot download .* ANYORDER_DATA"):
             file_of("gone", None, tmp_path)
-        server.shutdown()

@@ -8,8 +8,8 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, Layout
+from harness.config import ConfigError
 from harness.lengths import make_length_head
-from harness.suites import ConfigError
 from tests.conftest import masked_network, special
 from trainers.encode import Example, blocks, encode
 from trainers.networks import build_network

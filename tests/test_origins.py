@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+from http_server import LocalServer, Reply
 from shared_files import REAL, needs_real
 from small_files import write_mirror
 
@@ -21,34 +20,19 @@ from harness.mirror import DataError, OfficialFile
 from harness.origins import ORIGINS, fetch, fetch_report, fetchable, origin_of
 
 
-class Server:
+class Origins(LocalServer):
     """Serves `files` (path below the address → bytes); `cut` are answered with fewer bytes than they announce."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.cut: set[str] = set()
-        self.asked: list[str] = []
-        outer = self
+        super().__init__(self._answer)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                path = self.path.lstrip("/")
-                outer.asked.append(path)
-                body = outer.files.get(path)
-                self.send_response(404 if body is None else 200)
-                self.send_header("Content-Length", str(len(body or b"")))
-                self.end_headers()
-                self.wfile.write((body or b"")[: -1 if path in outer.cut else None])
-
-            def log_message(self, format, *args):
-                pass
-
-        class Listening(http.server.ThreadingHTTPServer):
-            request_queue_size = 64
-
-        self.http = Listening(("127.0.0.1", 0), Handler)
-        self.base = f"http://127.0.0.1:{self.http.server_address[1]}/"
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+    def _answer(self, path: str, _: bytes) -> Reply:
+        body = self.files.get(path)
+        if body is None:
+            return Reply(404, length=0)
+        return Reply(200, body[: -1 if path in self.cut else None], length=len(body))
 
     def offer(self, root: Path, paths: list[str]) -> None:
         """Serve the files of a mirror under the addresses of their origins."""
@@ -66,10 +50,8 @@ def address(path: str) -> str:
 
 @pytest.fixture
 def server():
-    served = Server()
-    yield served
-    served.http.shutdown()
-    served.http.server_close()
+    with Origins() as served:
+        yield served
 
 
 @pytest.fixture
@@ -102,7 +84,7 @@ def test_what_is_fetched_is_the_mirror(server, published, tmp_path, monkeypatch)
     files = [path for name in BENCHMARKS for path in fetchable(name) if (published / path).is_file()]
     server.offer(published, files)
     root = tmp_path / "mirror"
-    done = fetch(["all"], root, server.base)
+    done = fetch(["all"], root, server.url)
     assert set(done.new) == set(files) and not done.held
     assert set(done.failed) == {path for name in BENCHMARKS for path in fetchable(name)} - set(files)
     assert all((root / path).read_bytes() == (published / path).read_bytes() for path in files)
@@ -118,12 +100,12 @@ def test_what_is_fetched_is_the_mirror(server, published, tmp_path, monkeypatch)
 def test_a_second_call_asks_only_for_what_is_missing(server, published, tmp_path):
     server.offer(published, ["z_bench/common.samples.csv", "z_bench/emergent.samples.csv"])
     root = tmp_path / "mirror"
-    report, whole = fetch_report(["z_bench"], root, server.base)
+    report, whole = fetch_report(["z_bench"], root, server.url)
     assert not whole and "2 files fetched" in report and "1 could not be had" in report
     assert "specialized.samples.csv (404 Not Found); copy the file there by hand" in report
     server.offer(published, ["z_bench/specialized.samples.csv"])
     server.asked.clear()
-    report, whole = fetch_report(["z_bench"], root, server.base)
+    report, whole = fetch_report(["z_bench"], root, server.url)
     assert whole and [Path(path).name for path in server.asked] == ["specialized.samples.csv"]
     assert "1 files fetched" in report and "2 were there already; use them with ANYORDER_DATA=" in report
     assert "licence CC BY 4.0; from zhenbench/z-bench@1f1195b4" in report
@@ -137,7 +119,7 @@ def test_what_is_cut_off_or_not_the_published_file_is_not_kept(server, published
     root = tmp_path / "mirror"
     (root / "z_bench").mkdir(parents=True)
     (root / names[2]).write_text("the user's own")
-    done = fetch(["z_bench"], root, server.base)
+    done = fetch(["z_bench"], root, server.url)
     assert done.new == [] and "was cut off after" in done.failed[names[0]]
     assert "has another sha256 than the published file" in done.failed[names[1]]
     assert "is there already and is not listed" in done.failed[names[2]]
@@ -151,7 +133,7 @@ def test_a_manifest_of_other_columns_is_kept(server, published, tmp_path):
     root.mkdir()
     (root / "MANIFEST.tsv").write_text("path\trows\tbytes\tsha256\nmine.txt\t1\t2\tabc\n")
     server.offer(published, files_of(BENCHMARKS["z_bench"]))
-    fetch(["z_bench"], root, server.base)
+    fetch(["z_bench"], root, server.url)
     assert mirror.manifest(root)["mine.txt"] == "abc" and len(mirror.manifest(root)) == 4
 
 
@@ -159,7 +141,7 @@ def test_what_is_not_whole_or_of_no_use_is_said(server, published, tmp_path):
     """A copy of fewer items stays and is named; so does one that no task could read."""
     server.offer(published, ["mgsm/mgsm_en.tsv"])
     server.files[address("mgsm/mgsm_de.tsv")] = b"a question without its answer\n"
-    report, _ = fetch_report(["mgsm"], tmp_path, server.base)
+    report, _ = fetch_report(["mgsm"], tmp_path, server.url)
     count = len(mirror.lines_of(published / "mgsm/mgsm_en.tsv"))
     assert f"not whole: mgsm/mgsm_en.tsv (en) has {count} of the published 250 items" in report
     assert "of no use: " in report and "mgsm_de.tsv, line 1: expected 2 columns" in report
@@ -177,9 +159,9 @@ def test_a_killed_fetch_goes_on(server, published, tmp_path, monkeypatch):
 
     monkeypatch.setattr(origins, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        fetch(["z_bench"], tmp_path, server.base)
+        fetch(["z_bench"], tmp_path, server.url)
     monkeypatch.setattr(origins, "write_atomically", write)
-    done = fetch(["z_bench"], tmp_path, server.base)
+    done = fetch(["z_bench"], tmp_path, server.url)
     assert not done.failed and "z_bench/emergent.samples.csv" in done.new
     assert set(mirror.manifest(tmp_path)) == set(files_of(BENCHMARKS["z_bench"]))
 
@@ -206,7 +188,7 @@ def test_the_real_files_are_the_published_ones(server, tmp_path):
     names = ["mgsm", "humaneval", "z_bench", "xwinograd"]
     files = [path for name in names for path in fetchable(name) if (REAL / path).is_file()]
     server.offer(REAL, files)
-    done = fetch(names, tmp_path, server.base)
+    done = fetch(names, tmp_path, server.url)
     assert set(done.new) == set(files) and set(files) <= set(mirror.official_files())
     assert {Path(path).name for path in done.failed} == {
         "mgsm_bn.tsv", "mgsm_sw.tsv", "mgsm_te.tsv", "exemplars.py"

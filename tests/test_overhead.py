@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import synthetic_results as synthetic
-from small_files import write_corpus
+from small_files import nli_lines, write_corpus, write_file, write_manifest
 
 from harness import __main__ as command
+from harness.config import ConfigError
 from harness.overhead import COLUMNS, measure_overhead
 from harness.records import read_checkpoint, read_measurements, weights_digest
 from harness.speed import Clock
-from harness.suites import ConfigError, OverheadPlan, Suite
+from harness.suites import OverheadPlan, Suite
 
 SYSTEMS = ("decoder_it", "mt0", "instruct_xmlr", "diffusionllm")
 
@@ -113,12 +114,16 @@ def test_any_checkpoint_is_measured_without_a_suite(results, tmp_path, monkeypat
         assert "speed needs --suite, or --model and --tasks" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("line", "least"),
-    [("speed --questions 0", 1), ("speed --repeats -1", 1), ("speed --questions 2.5", 1), ("run --num_fewshot -3", 0)],
-)
-def test_numbers_out_of_range_are_refused(line, least, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        command.parser().parse_args(line.split())
-    assert f"expected a whole number from {least} on; got {line.split()[-1]}" in capsys.readouterr().err
-    assert command.parser().parse_args(["run", "--num_fewshot", "0"]).num_fewshot == 0
+def test_the_questions_may_come_from_a_mirror(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ANYORDER_DATA", "/no/such")
+    write_file(tmp_path / "mirror", "super_glue/RTE/val.jsonl", nli_lines(("entailment", "not_entailment")))
+    write_manifest(tmp_path / "mirror")
+    checkpoint = results / "toy/checkpoints/diffusionllm-0"
+    line = ["harness", "speed", "--model", "diffusion_xlmr", "--model_args", f"pretrained={checkpoint}", "--tasks", "xp3_rte",
+            "--data", str(tmp_path / "mirror"), "--repeats", "1", "--results", str(tmp_path)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", line)
+    assert command.main() == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.strip().splitlines())
+    assert (row["tasks"], row["questions"]) == ("xp3_rte", "10")
+    monkeypatch.setattr("sys.argv", ["harness", "speed", "--suite", "mini", "--data", str(tmp_path / "mirror")])
+    assert command.main() == 2 and "error: --data goes with --model and --tasks." in capsys.readouterr().err

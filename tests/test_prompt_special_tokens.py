@@ -11,8 +11,8 @@ from tokenizers import processors
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
 from harness.backbones import BackboneError
+from harness.config import ConfigError
 from harness.records import read_checkpoint
-from harness.suites import ConfigError
 from tests.conftest import WORDS
 from trainers.checkpoint import train_checkpoint
 from trainers.encode import TEMPLATE, encode

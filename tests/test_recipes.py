@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.config import ConfigError
 from harness.records import read_checkpoint
-from harness.suites import ConfigError
 from tests.conftest import WORDS
 from tests.forked import Forked, free_port, join_processes
 from trainers.checkpoint import train_checkpoint, training_examples

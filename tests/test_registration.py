@@ -13,6 +13,7 @@ from small_files import XNLI_LINES, write_file, write_manifest, write_mirror
 
 from harness import data, registration
 from harness.mirror import DataError
+from harness.mirror_groups import groups_in_mirror
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -146,12 +147,12 @@ def test_an_empty_or_absent_mirror_is_an_error(manager, monkeypatch, tmp_path):
 
 def test_other_groups_do_not_care_about_the_mirror(manager, monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", "/no/such/folder")
-    assert registration.groups_in_mirror(manager.task_index, ["mini_heldin", "unheard_of"]) == {}
+    assert groups_in_mirror(manager.task_index, ["mini_heldin", "unheard_of"]) == {}
 
 
 def test_without_a_mirror_nothing_is_cut(manager, monkeypatch):
     monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    assert registration.groups_in_mirror(manager.task_index, ["xp3_heldout"]) == {}
+    assert groups_in_mirror(manager.task_index, ["xp3_heldout"]) == {}
 
 
 # -- errors in one line

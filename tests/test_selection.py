@@ -6,10 +6,9 @@ import pytest
 from small_files import write_file, write_mirror
 
 from harness import registration
-from harness.__main__ import parser
+from harness.config import ConfigError
 from harness.mirror import DataError
 from harness.selection import asked_for, leaf_tasks, left_out_lines
-from harness.suites import ConfigError
 
 
 @pytest.fixture
@@ -64,18 +63,6 @@ def test_nothing_to_run_is_an_error(manager, mirror):
         leaf_tasks(manager, ["xp3_xnli_sw"], {})
     with pytest.raises(ConfigError, match="unknown task 'xp3_xnli_xx'. Did you mean"):
         leaf_tasks(manager, ["xp3_xnli_xx"], {})
-
-
-@pytest.mark.parametrize("limit", ["0", "-3", "2.5", "some", "nan", "inf"])
-def test_a_limit_that_is_none_is_refused(limit, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        parser().parse_args(["run", "--model", "ar", "--tasks", "mini_nli", "--limit", limit])
-    assert f"expected a whole number from 1 on, or a share between 0 and 1; got {limit}" in capsys.readouterr().err
-
-
-def test_limits():
-    asked = [parser().parse_args(["run", "--limit", limit]).limit for limit in ("20", "1", "0.25", "1e3")]
-    assert asked == [20, 1, 0.25, 1000]
 
 
 def group_of(folder, text: str) -> str:

@@ -8,9 +8,9 @@ import pytest
 
 from harness.chat import ChatRequest, RequestError, dialogue_of
 from harness.chat_server import ChatServer
+from harness.config import ConfigError
 from harness.judges.answers import Writing, write_answers
 from harness.serve import app_of, token_for
-from harness.suites import ConfigError
 
 ADAPTERS = {"decoder_it": "ar", "mt0": "encdec", "instruct_xmlr": "nar_xlmr", "diffusionllm": "diffusion_xlmr"}
 

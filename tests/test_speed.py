@@ -7,8 +7,9 @@ import pytest
 import synthetic_results as synthetic
 
 from harness.adapters.settings import MaskedSettings
+from harness.config import ConfigError
 from harness.speed import COLUMNS, few_shot, settings_of
-from harness.suites import ConfigError, SpeedMode
+from harness.suites import SpeedMode
 from reports.frame import load_results
 from reports.render import to_markdown
 from reports.speed_table import COLUMNS as READ

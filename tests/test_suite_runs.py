@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from lm_eval.api.instance import Instance
-from small_files import write_mirror
+from small_files import nli_lines, write_file, write_manifest, write_mirror
 
 from harness import __main__ as command
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
@@ -65,6 +66,35 @@ def test_the_wording_of_a_promptsource_file_belongs_to_the_identity(tmp_path):
     assert digest_of_prompts({"prompts": "can we infer"}) is None is digest_of_prompts(None)
 
 
+def test_a_mirror_by_the_setting_is_the_run_that_the_variable_made(checkpoints, mirror, tmp_path, monkeypatch):
+    checkpoint, asked = checkpoints["decoder_it"], "xp3_rte,anyorder_mgsm_sw"
+    shots = ("--num_fewshot", "0")
+    run(checkpoint, tmp_path, asked, *shots)
+    first = {task: read_run(tmp_path / task) for task in asked.split(",")}
+    copy = tmp_path / "copy"
+    shutil.copytree(mirror, copy)
+    monkeypatch.setenv("ANYORDER_DATA", "/no/such")
+    for more in (["--data", str(mirror)], ["--metadata", json.dumps({"data": str(copy)})]):
+        run(checkpoint, tmp_path, asked, *shots, *more)
+        assert {task: read_run(tmp_path / task) for task in first} == first  # sealed at the same time: not made again
+    run(checkpoint, tmp_path / "again", asked, *shots, "--data", str(mirror))
+    for task, record in first.items():
+        again = read_run(tmp_path / "again" / task)
+        assert (again.run_id, again.values, again.data) == (record.run_id, record.values, record.data)
+        assert again.files["samples.jsonl"] == record.files["samples.jsonl"]
+    write_file(copy, "super_glue/RTE/val.jsonl", nli_lines(("not_entailment", "entailment")))
+    write_manifest(copy)
+    run(checkpoint, tmp_path, "xp3_rte", *shots, "--data", str(copy))
+    assert read_run(tmp_path / "xp3_rte").run_id != first["xp3_rte"].run_id
+
+
+def write_three(root: Path) -> Path:
+    """A mirror with RTE alone, of three questions."""
+    write_file(root, "super_glue/RTE/val.jsonl", nli_lines(("entailment", "not_entailment", "entailment")))
+    write_manifest(root)
+    return root
+
+
 def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_path):
     from harness.evaluate import evaluate_system
     from harness.suites import Suite
@@ -73,6 +103,7 @@ def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_pa
     asked = [
         {"name": "main", "tasks": ["xp3_rte"]},
         {"name": "one", "tasks": ["xp3_rte"], "metadata": {"prompts": "should assume"}},
+        {"name": "there", "tasks": ["xp3_rte"], "metadata": {"data": str(write_three(tmp_path / "three"))}},
     ]
     suite = Suite.model_validate(
         {"name": "s", "description": "d", "seeds": (0,), "systems": (system,), "evaluations": asked}
@@ -81,7 +112,7 @@ def test_an_evaluation_of_a_suite_has_settings_for_its_tasks(checkpoints, tmp_pa
     (tmp_path / "s" / "checkpoints" / "decoder_it-0").symlink_to(checkpoints["decoder_it"])
     evaluate_system(suite, "decoder_it", 0, tmp_path)
     runs = tmp_path / "s" / "runs" / "decoder_it-0"
-    assert [read_run(runs / name / "xp3_rte").n_items for name in ("main", "one")] == [2 * 5, 2]
+    assert [read_run(runs / name / "xp3_rte").n_items for name in ("main", "one", "there")] == [2 * 5, 2, 3 * 5]
 
 
 def test_examples_are_shown_where_a_run_asks_for_them(checkpoints, tmp_path, capsys):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from reports import statistics
 from reports.cells import Cell, TableError
 from reports.frame import load_results

@@ -52,7 +52,7 @@ def test_tokens_on_the_way_to_a_word_are_dropped(words):
 
 def test_a_corpus_is_encoded_once(tmp_path, tokenizer, monkeypatch):
     """The second training reads what the first has encoded; another length is encoded anew, a changed file refused."""
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers import encoded
     from trainers.recipe import load_recipe
 

@@ -9,8 +9,9 @@ from toys import GivenBackbone, sure
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
 from harness.backbones import MaskedBackbone
+from harness.config import ConfigError
 from harness.decoders import DECODERS
-from harness.suites import ConfigError, load_suite
+from harness.suites import load_suite
 from harness.traces import Place, trace, trace_suite
 
 PROMPT = [20, 21, 22]

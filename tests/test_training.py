@@ -12,8 +12,8 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
+from harness.config import ConfigError
 from harness.records import read_checkpoint
-from harness.suites import ConfigError
 from tests.test_objectives import LLAMA
 from trainers.assemble import assemble
 from trainers.checkpoint import train_checkpoint
@@ -86,8 +86,8 @@ def test_a_loss_that_is_not_a_number_stops_training(checkpoints, tmp_path):
             "cannot load a tokenizer from 'nowhere'",
         ),
         (["ls", "nowhere"], "nowhere holds no recipe"),
-        (["speed", "--repeats", "0"], "'0': expected a whole number of at least 1"),
-        (["mixture-speed", "--rows", "-5"], "'-5': expected a whole number of at least 1"),
+        (["speed", "--repeats", "0"], "expected a whole number from 1 on; got 0"),
+        (["mixture-speed", "--rows", "-5"], "expected a whole number from 1 on; got -5"),
         (["contamination", "nowhere", "--items", "README.md"], "README.md, line 1: not JSON"),
         (["tokenizer", "--corpus", "tests", "--vocabulary", "10", "--out", "x"], "at least 300"),
     ],

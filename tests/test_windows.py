@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from harness.backbones import BackboneError, MaskedBackbone
 from harness.canvas import Layout
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from harness.windows import lost_windows
 from tests.conftest import masked_network, special
 from trainers.packing import check_packable

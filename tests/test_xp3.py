@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.config import ConfigError
 from harness.promptsource import read_all
 from harness.records import RecordError
-from harness.suites import ConfigError
 from trainers.xp3 import DataSet, Rules, build, build_template, file_name, merge
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _tokenizer(arguments: argparse.Namespace) -> None:
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.mixture import read_records, training_files
     from trainers.networks import train_tokenizer
     from trainers.recipe import MixtureSpec
@@ -118,7 +118,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     recipe = load_recipe(arguments.recipe, seed=arguments.seed, steps=arguments.steps)
     if arguments.launch == "deepspeed3" and recipe.training.lora:
-        from harness.suites import ConfigError
+        from harness.config import ConfigError
 
         raise ConfigError("training.lora with --launch deepspeed3 is not tested: take fsdp2 or ddp.")
     if arguments.launch:
@@ -186,8 +186,8 @@ def _quiet_libraries() -> None:
 def main() -> int:
     """Entry point: 0 on success, 2 on a problem of the user's input, 130 on Ctrl-C."""
     arguments = parser().parse_args()
+    from harness.config import ConfigError
     from harness.records import RecordError
-    from harness.suites import ConfigError
 
     try:
         run(arguments)

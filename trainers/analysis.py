@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.backbones import RECIPE_FILE, MaskedBackbone
+from harness.backbones import MaskedBackbone
+from harness.config import ConfigError
+from harness.loading import RECIPE_FILE
 from harness.progress import bar
 from harness.records import digest_of
-from harness.suites import ConfigError
 from trainers.analysis_tables import TABLES, FitRow, GainRow, LossRow, SummaryRow, distributions, fit_of
 from trainers.checkpoint import mixture_folder
 from trainers.encode import Example, encode

@@ -9,10 +9,11 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-from harness.backbones import MaskedBackbone, check_layout, special_ids, usable_length
+from harness.backbones import MaskedBackbone, check_layout, usable_length
 from harness.canvas import Layout
+from harness.config import ConfigError
 from harness.lengths import make_length_head
-from harness.suites import ConfigError
+from harness.loading import special_ids
 from trainers.networks import build_network
 from trainers.objectives import Objective, make_objective
 from trainers.packing import check_packable, is_flash

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.encode import Example
 from trainers.objectives import Objective, cut
 from trainers.packing import row_ends

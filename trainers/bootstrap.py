@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.config import ConfigError
 from harness.records import RecordError, digest_of, write_atomically
-from harness.suites import ConfigError
 from trainers.sources import rows_of
 
 REQUESTS, TASKS = "requests.jsonl", "tasks.json"

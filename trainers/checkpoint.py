@@ -13,18 +13,9 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from harness.backbones import LENGTH_HEAD_FILE, RECIPE_FILE
-from harness.records import (
-    CheckpointRecord,
-    RecordError,
-    digest_of,
-    git_state,
-    now,
-    package_versions,
-    read_checkpoint,
-    seal,
-    sha256_file,
-)
+from harness.environment import git_state, now, package_versions
+from harness.loading import LENGTH_HEAD_FILE, RECIPE_FILE
+from harness.records import CheckpointRecord, RecordError, digest_of, read_checkpoint, seal, sha256_file
 from trainers.assemble import assemble, device_name, head_settings, processes
 from trainers.encode import Example, blocks
 from trainers.encoded import file_examples

@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
-def positive(text: str) -> int:
-    """A whole number of at least 1 from the command line, 1_000_000 and 1000000 alike."""
-    if not text.replace("_", "").isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}': expected a whole number of at least 1")
-    return int(text)
+from harness.command_line import whole_number_from
 
 
 def add(commands: Any) -> None:
@@ -41,7 +36,7 @@ def add(commands: Any) -> None:
     for name in ("dataset", "split", "language"):
         one.add_argument(f"--{name}", required=True)
     one.add_argument("--config", default="")
-    one.add_argument("--cap", type=positive, default=100_000, help="records per template (default 100,000)")
+    one.add_argument("--cap", type=whole_number_from(1), default=100_000, help="records per template (default 100,000)")
     one.add_argument("--order", choices=("lexicographic", "shortest", "random"), default="lexicographic")
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--merge", action="store_true", help="then make merged_LANGUAGE.jsonl of the language's files")
@@ -66,7 +61,7 @@ def add(commands: Any) -> None:
         "--format", default="xp3", help="of that file: xp3, alpaca, messages, … as in recipes (default xp3)"
     )
     one.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    one.add_argument("--limit", type=positive)
+    one.add_argument("--limit", type=whole_number_from(1))
     one.add_argument("--out", type=Path, required=True, help="CSV to write")
     one = commands.add_parser(
         "analysis", help="Instruction Modelling's analyses of a suite's checkpoints, or of those named"
@@ -78,14 +73,16 @@ def add(commands: Any) -> None:
     one.add_argument("--results", type=Path, default=Path("results"), help="folder of results (default: results)")
     one.add_argument("--corpus", type=Path, help="embedded corpus (default: the suite's)")
     one.add_argument("--test", type=Path, help="JSONL (default: the corpus's rows that no checkpoint was trained on)")
-    one.add_argument("--examples", type=positive, help="measured per training set, and test rows (default 500)")
+    one.add_argument(
+        "--examples", type=whole_number_from(1), help="measured per training set, and test rows (default 500)"
+    )
     one.add_argument("--answers", type=int, help="written again per training set, for BLEU (default 100; 0: none)")
     one.add_argument("--out", type=Path, help="folder to write")
     one = commands.add_parser("bootstrap", help="self-instruct: new tasks from an OpenAI-compatible endpoint")
     one.add_argument("--seeds", type=Path, required=True, help="seed tasks (self-instruct's or Alpaca's form)")
     one.add_argument("--model", required=True)
     one.add_argument("--base-url")
-    one.add_argument("--wanted", type=positive, default=1000)
+    one.add_argument("--wanted", type=whole_number_from(1), default=1000)
     one.add_argument("--budget", type=float, help="US dollars; needs the two prices")
     one.add_argument("--price-in", type=float, help="US dollars per million prompt tokens")
     one.add_argument("--price-out", type=float, help="US dollars per million answer tokens")
@@ -93,17 +90,25 @@ def add(commands: Any) -> None:
     one.add_argument("--out", type=Path, required=True, help="folder; requests made before are not paid again")
     one = commands.add_parser("speed", help="measure throughput, overhead and memory of training against plain ways")
     one.add_argument(
-        "--repeats", type=positive, default=5, help="trainings of each way, each on its own seed (default 5)"
+        "--repeats",
+        type=whole_number_from(1),
+        default=5,
+        help="trainings of each way, each on its own seed (default 5)",
     )
-    one.add_argument("--rows", type=positive, default=2048, help="examples of a training (default 2048)")
-    one.add_argument("--seeds", type=positive, default=3, help="trainings of each way to equal loss (default 3)")
+    one.add_argument("--rows", type=whole_number_from(1), default=2048, help="examples of a training (default 2048)")
+    one.add_argument(
+        "--seeds", type=whole_number_from(1), default=3, help="trainings of each way to equal loss (default 3)"
+    )
     one.add_argument("--only", choices=("throughput", "equal_loss"), help="one of the two measurements (default: both)")
     one.add_argument(
         "--out", type=Path, help="folder for training.*, equal_loss.* and speed.json, e.g. results/mini/speed"
     )
     one = commands.add_parser("mixture-speed", help="rows per second and peak memory of `mixture`, on rows made for it")
     one.add_argument(
-        "--rows", type=positive, default=1_000_000, help="default 1,000,000; each needs about 600 bytes of disk"
+        "--rows",
+        type=whole_number_from(1),
+        default=1_000_000,
+        help="default 1,000,000; each needs about 600 bytes of disk",
     )
     one.add_argument("--out", type=Path, help="JSON to write, beside speed.json, e.g. results/mini/speed/mixture.json")
 
@@ -124,7 +129,7 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
     """
     from importlib.util import find_spec
 
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
 
     if how.startswith("deepspeed") and find_spec("deepspeed") is None:
         raise ConfigError(
@@ -149,7 +154,7 @@ def launch(how: str, processes: int, argv: list[str]) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.families import variants
     from trainers.recipe import load_recipe
 
@@ -176,7 +181,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _mixture(arguments: argparse.Namespace) -> None:
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.mixture import build
     from trainers.recipe import load_recipe
 
@@ -223,7 +228,7 @@ def _contamination(arguments: argparse.Namespace) -> None:
 def _losses(arguments: argparse.Namespace) -> None:
     from itertools import islice
 
-    from harness.suites import ConfigError
+    from harness.config import ConfigError
     from trainers.losses import load, losses, write
     from trainers.mixture_files import records_in
 
@@ -242,7 +247,8 @@ def _losses(arguments: argparse.Namespace) -> None:
 
 
 def _analysis(arguments: argparse.Namespace) -> None:
-    from harness.suites import AnalysisPlan, ConfigError, load_suite
+    from harness.config import ConfigError
+    from harness.suites import AnalysisPlan, load_suite
     from trainers.analysis import analyse, subject, unseen
     from trainers.analysis_tables import write
     from trainers.mixture import read_records, training_files

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import xxhash
 
+from harness.config import ConfigError
 from harness.records import sha256_file, write_atomically
-from harness.suites import ConfigError
 from trainers.mixture_files import records_in
 from trainers.sources import rows_of, whole_text
 

@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from harness.config import ConfigError
 from harness.records import digest_of, write_atomically
-from harness.suites import ConfigError
 from trainers.encode import Example, encode
 from trainers.mixture import digests, read_records, training_files
 from trainers.recipe import Recipe

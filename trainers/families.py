@@ -18,7 +18,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from harness.suites import ConfigError, read_mapping, unknown
+from harness.config import ConfigError, read_mapping, unknown
 
 
 def split(path: Path) -> tuple[Path, list[str]]:

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from harness.backbones import RECIPE_FILE, MaskedBackbone, checkpoint_record, explained, load_masked
+from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
+from harness.config import ConfigError, unknown
+from harness.loading import RECIPE_FILE, checkpoint_record, explained, load_masked
 from harness.records import CheckpointRecord, write_atomically
-from harness.suites import ConfigError, unknown
 from harness.templates import TEMPLATES
 from trainers.encode import INSTRUCTION, OUTPUT, TEMPLATE, Encoded, Example, encode
 from trainers.networks import load_tokenizer

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.config import ConfigError
 from harness.records import digest_of, sha256_file, write_atomically
-from harness.suites import ConfigError
 from trainers.folders import locked, replaced
 from trainers.mixture_files import MIXTURE, Lines, Shards
 from trainers.recipe import MixtureSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from harness.suites import ConfigError, unknown
+from harness.config import ConfigError, unknown
 from trainers.sources import ORIGIN, READERS, Record, SourceSpec, stream
 
 MIXTURE = "mixture.json"  # written last: what the folder holds

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import yaml
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 
 LANGUAGES, TASKS, TEMPLATES = 10, 40, 8
 REPEATED = 50  # one row in so many is an earlier one again

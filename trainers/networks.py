@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from harness.backbones import make_any_order
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.recipe import BackboneSpec
 
 SPECIAL_TOKENS = {

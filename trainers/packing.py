@@ -22,7 +22,7 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas, PackedCanvas
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from harness.windows import lost_windows
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.assemble import assemble, check_network
 from trainers.batches import BatchPlan, Steps
 from trainers.encode import Example, blocks, encode

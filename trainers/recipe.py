@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.records import Frozen, digest_of
-from harness.suites import ConfigError, as_model, unknown
+from harness.config import ConfigError, Frozen, as_model, unknown
+from harness.records import digest_of
 from harness.templates import TEMPLATES
 from trainers.families import chosen
 from trainers.objective_names import OBJECTIVES

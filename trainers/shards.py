@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from harness.config import ConfigError
 from harness.records import digest_of, sha256_file, write_atomically
-from harness.suites import ConfigError
 from trainers.encode import Example, encode
 from trainers.folders import locked, replaced
 from trainers.mixture import sha_of_mixture

@@ -29,8 +29,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import Field, model_validator
 
-from harness.records import Frozen
-from harness.suites import ConfigError
+from harness.config import ConfigError, Frozen
 
 Record = dict[str, Any]
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.backbones import SHIFT, MaskedBackbone, make_any_order
 from harness.canvas import Layout
-from harness.suites import ConfigError
+from harness.config import ConfigError
 from trainers.assemble import Assembled, add_adapters, processes
 from trainers.batches import BatchPlan, PackedPlan, Steps
 from trainers.encode import Example

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import xxhash
 
+from harness.config import ConfigError
 from harness.mirror import DataError
 from harness.promptsource import read_all, rendered_parts
 from harness.records import RecordError
-from harness.suites import ConfigError
 
 Document = dict[str, Any]
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from harness import __version__
-from harness.records import CheckpointRecord, digest_of, package_versions, sha256_file
+from harness.environment import package_versions
+from harness.records import CheckpointRecord, digest_of, sha256_file
 from harness.rows import RowEngine
 from harness.scorers import VERSION, Item, Scored
 from harness.scorers.estimator import Estimator, flip_probability

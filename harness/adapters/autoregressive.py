@@ -14,9 +14,11 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.batch_size import rows_within
+from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.tail import ScoredTail
-from harness.backbones import BackboneError, checkpoint_record, explained
+from harness.backbones import BackboneError
+from harness.loading import checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
 SPECIAL_TOKENS = ("none", "tokenizer")
@@ -236,11 +238,14 @@ class Autoregressive(HFLM):
         """Tokens of the longest prompt with its answer; counts the prompts that HFLM will cut from the left.
 
         Raises:
-            BackboneError: an answer leaves no room for a prompt.
+            BackboneError: an answer leaves no room for a prompt, or several answers are asked for in vain.
         """
+        settings: list[dict[str, Any]] = [
+            {**normalize_gen_kwargs(dict(r.args[1]), self.max_gen_toks)} for r in requests
+        ]
+        check_samples(requests, lambda index: bool(settings[index].get("do_sample")), self.world_size)
         whole = [0]
-        for request in requests:
-            asked: dict[str, Any] = {**normalize_gen_kwargs(dict(request.args[1]), self.max_gen_toks)}
+        for request, asked in zip(requests, settings, strict=True):
             longest = int(asked["max_gen_toks"])
             room = self.max_length - (0 if self.backend == "seq2seq" else longest)
             if room <= 0:

@@ -19,15 +19,17 @@ from harness.adapters.answers import asker, files_digest, question_lines, stored
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.encoding import RequestEncoder, arguments_of, where
 from harness.adapters.processes import DataParallelLM
+from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
 from harness.adapters.writing import write
-from harness.backbones import BackboneError, load_masked
+from harness.backbones import BackboneError
+from harness.config import unknown
 from harness.decoders.length import length_logprobs
+from harness.loading import load_masked
 from harness.progress import bar
 from harness.rows import RowEngine, ScoringError
 from harness.scorers import NO_COMPAT, Item, Scored
 from harness.store import Store
-from harness.suites import unknown
 
 # Words of lm-eval's generation settings that are handled apart, or that parallel decoding has no use for.
 IGNORED_GENERATION_KEYS = {"until", "do_sample", "top_k", "num_beams", "use_cache"}
@@ -211,6 +213,7 @@ class MaskedLM(DataParallelLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """One text per request, cut at the first stop string, in order."""
         jobs = self._jobs(requests)
+        check_samples(requests, lambda index: jobs[index].settings.drawn, self.world_size)
         keys = [self._job_key(job) for job in jobs]
         known = {} if self.store is None else self.store.get(keys)
         answers = [known.get(key, "") for key in keys]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from harness.config import unknown
 from harness.decoders import get_decoder, own_settings
 from harness.decoders.board import RULES
 from harness.decoders.confidence import check as check_confidence
 from harness.decoders.length import BEAM_RULES, POLICIES
 from harness.scorers import NO_COMPAT
 from harness.scorers.estimator import Estimator
-from harness.suites import unknown
 
 CHOICES = {
     "length": POLICIES,

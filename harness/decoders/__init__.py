@@ -17,7 +17,7 @@ from functools import cache
 import torch
 
 from harness.canvas import Canvas
-from harness.suites import unknown
+from harness.config import unknown
 
 DECODERS = {
     "ancestral": "harness.decoders.ancestral:ancestral",

@@ -17,12 +17,12 @@ import torch
 
 from harness.backbones import MaskedBackbone
 from harness.canvas import Canvas
+from harness.config import unknown
 from harness.decoders import Decoded, lowest, rank_in
 from harness.decoders.block_cache import BLOCK_CACHES, BlockCache, BlockCaching
 from harness.decoders.board import RULES, Board, Guess, Rule
 from harness.decoders.sampling import Sampler
 from harness.noise import masked_after
-from harness.suites import unknown
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError
 from harness.judges import trust
 from harness.judges.again import DRAW, both_orders, consistency_of, preferred, sample_of
 from harness.judges.alpaca_package import (
@@ -37,7 +38,6 @@ from harness.judges.endpoint import Ask, JudgeError
 from harness.judges.files import file_name, json_rows
 from harness.mirror import DataError, lines_of
 from harness.records import digest_of, write_atomically
-from harness.suites import ConfigError
 
 LONGEST_ANSWER = 2048
 MISSING_AT_MOST = 0.01

@@ -22,12 +22,12 @@ from typing import Any
 
 import yaml
 
+from harness.config import ConfigError
 from harness.judges.endpoint import Reply
 from harness.judges.files import file_name
 from harness.judges.replaced import replaced
 from harness.judges.rubrics import fill
 from harness.records import write_atomically
-from harness.suites import ConfigError
 
 TEMPLATES = {1: "alpaca_eval_gpt4/alpaca_eval.txt", 2: "alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"}
 SETTINGS: dict[int, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError
 from harness.judges.answers import Contestant
 from harness.judges.client import JudgeClient
 from harness.judges.contestants import check_names, contestants_named, contestants_of
@@ -20,8 +21,8 @@ from harness.judges.endpoint import endpoint_of
 from harness.judges.files import file_name, file_of, json_lines, json_rows
 from harness.judges.spending import Ledger, Price
 from harness.records import write_atomically
-from harness.runs import check_writable
-from harness.suites import ConfigError, load_suite
+from harness.run_files import check_writable
+from harness.suites import load_suite
 
 REPLIES = "replies.sqlite"
 ESTIMATE = {"value", "low", "high", "n"}  # keys of `trust.Estimate` as plain data
@@ -148,8 +149,8 @@ def _alpaca_eval(arguments: argparse.Namespace, out: Path) -> None:
 
 
 def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
+    from harness.config import unknown
     from harness.judges import z_bench
-    from harness.suites import unknown
 
     client, folder, summary = _client(arguments, out), out / "z_bench", {}
     columns = _list(arguments.columns)
@@ -170,7 +171,7 @@ def _z_bench(arguments: argparse.Namespace, out: Path) -> None:
 
 
 def _trust(arguments: argparse.Namespace, out: Path) -> None:
-    from harness.data import mirror_folder
+    from harness.data_folder import mirror_folder
     from harness.judges import calibration
     from harness.judges.fastchat import common
 

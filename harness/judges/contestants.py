@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError
 from harness.judges.answers import Contestant
 from harness.judges.arguments import Named
 from harness.judges.files import file_name
 from harness.records import CHECKPOINT_FILE, digest_of, read_checkpoint, weights_digest
-from harness.suites import ConfigError, Suite
+from harness.suites import Suite
 
 BATCH_SIZE = 16
 
@@ -80,7 +81,8 @@ def _unsealed(pretrained: str, revision: str | None) -> str:
         BackboneError: neither a folder nor known to the hub.
     """
     from harness.adapters.answers import files_digest
-    from harness.backbones import BackboneError, explained
+    from harness.backbones import BackboneError
+    from harness.loading import explained
 
     if Path(pretrained).is_dir():
         return files_digest(pretrained, None, None, None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data import mirror_folder
+from harness.data_folder import mirror_folder
 from harness.download import RAW, download
 from harness.mirror import DataError, digest, lines_of
 from harness.records import write_atomically

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError, unknown
 from harness.judges import fastchat, trust
 from harness.judges.again import consistency_of
 from harness.judges.answers import AnswerWriter, Contestant, Writing
@@ -26,7 +27,6 @@ from harness.judges.mt_summary import summary_of_pairs, summary_of_ratings
 from harness.judges.verdicts import read_choice, read_rating
 from harness.mirror import DataError, digest
 from harness.records import digest_of
-from harness.suites import ConfigError, unknown
 
 MODES = ("single", "pairwise-baseline", "pairwise-all")
 PROMPTS = {

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.config import ConfigError
 from harness.judges import alpaca_eval, mt_bench
 from harness.judges.client import JudgeClient
 from harness.judges.contestants import contestants_of
@@ -21,7 +22,7 @@ from harness.judges.files import json_lines, write_json_lines
 from harness.judges.rubrics import plain_prompts
 from harness.judges.scripted import SCRIPTED, ScriptedJudge, WordRule
 from harness.records import digest_of, sha256_file, write_atomically
-from harness.suites import ConfigError, Suite
+from harness.suites import Suite
 
 COLUMNS: tuple[str, ...] = (
     "system", "seed", "mt_rating", "mt_low", "mt_high", "mt_first", "mt_second", "mt_judged", "mt_unscored", "mt_length",

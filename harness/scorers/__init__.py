@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
+from harness.config import unknown
 from harness.records import Kind
 from harness.rows import Rows, Values
-from harness.suites import unknown
 
 SCORERS = {
     "any_order": "harness.scorers.any_order:AnyOrder",

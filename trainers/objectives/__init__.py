@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from harness.suites import unknown
+from harness.config import unknown
 from trainers.encode import Example
 from trainers.objective_names import OBJECTIVES
 
