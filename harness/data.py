@@ -6,9 +6,9 @@ one to the other: what is missing is an error that names it. Both ways end in th
 the hub's copy, plus `id` and `source`, so that every logged sample says which file or revision it came
 from.
 
-A mirror file must either have the published number of rows or be listed in DIR/MANIFEST.tsv (path, rows,
-bytes, sha256) with its true digest: that is how a truncated or re-ordered copy is told from a deliberate
-subset. Files of the official sizes are also held against the official digests (checksums.tsv).
+A mirror file must be listed in DIR/MANIFEST.tsv (path, rows, bytes, sha256) with its true digest, or have the
+official one (checksums.tsv) or, where that is not known, the published number of rows: that is how a
+truncated or re-ordered copy is told from a deliberate subset.
 """
 
 from __future__ import annotations
@@ -256,25 +256,11 @@ def _missing(spec: Benchmark, path: Path, subset: str, split: str, data: str | N
 
 
 def _verified(root: Path, name: str) -> bool:
-    """Whether the mirror's manifest lists the file. Its digest must be the listed one, or the official one.
-
-    Raises:
-        DataError: the file is another one than the manifest lists; or, unlisted, it has the official file's size but
-            other bytes (changed or re-ordered).
-    """
-    path = root / name
-    listed = mirror.manifest(root).get(name)
-    if listed is not None:
-        if listed != mirror.digest(path):
-            raise DataError(f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again.")
-        return True
-    official = mirror.official_files().get(name)
-    if official is not None and path.is_file() and path.stat().st_size == official.size:
-        if mirror.digest(path) != official.sha256:
-            raise DataError(
-                f"{path} has the official file's size but other bytes (re-ordered or edited): copy it again."
-            )
-    return False
+    """Whether the mirror's manifest lists the file; DataError if it is not the listed file, nor the official one."""
+    held = mirror.held(root, name)
+    if held.fault:
+        raise DataError(held.fault)
+    return held.listed
 
 
 @functools.cache  # once, not once per language

@@ -19,31 +19,20 @@ from harness.task_files import included, read_task
 
 @dataclass(frozen=True)
 class Check:
-    """One file of a mirror: `ok` (the listed or official digest), `subset` (listed, but not the official file),
-    `unlisted` (no digest to hold it against), `changed` (another digest than listed) or `missing`."""
+    """One file of a mirror, its state there (see `mirror.Held`) and, if it is changed, the sentence about it."""
 
     benchmark: str
     path: str
     state: str
+    fault: str = ""
 
 
 def check_mirror(root: Path) -> Iterator[Check]:
     """Every file that the catalogue knows, with its state in the mirror `root`."""
-    listed, official = mirror.manifest(root), mirror.official_files()
     for name, spec in BENCHMARKS.items():
         for path in files_of(spec):
-            yield Check(name, path, _state(root / path, listed.get(path), official.get(path)))
-
-
-def _state(path: Path, listed: str | None, official: mirror.OfficialFile | None) -> str:
-    if not path.is_file():
-        return "missing"
-    digest = mirror.digest(path)
-    if listed is not None and listed != digest:
-        return "changed"
-    if official is not None:
-        return "ok" if official.sha256 == digest else "subset" if listed else "changed"
-    return "ok" if listed else "unlisted"
+            held = mirror.held(root, path)
+            yield Check(name, path, held.state, held.fault)
 
 
 def tasks_by_benchmark() -> dict[str, list[str]]:
@@ -157,8 +146,6 @@ def check_report(root: Path) -> tuple[str, bool]:
     for name, found in states.items():
         counts = ", ".join(f"{len(found[state])} {state}" for state in ("ok", "subset", "unlisted", "changed", "missing") if state in found)  # fmt: skip
         lines.append(f"{name:24} {counts}")
-    changed = [check.path for check in checks if check.state == "changed"]
-    lines += [
-        f"changed: {path} (not the bytes that MANIFEST.tsv or its authors list: copy it again)" for path in changed
-    ]
+    changed = {check.path: check.fault for check in checks if check.state == "changed"}
+    lines += [f"changed: {path}: {fault}" for path, fault in changed.items()]
     return "\n".join(lines), not changed

@@ -97,6 +97,48 @@ def official_files() -> dict[str, OfficialFile]:
     return {path: OfficialFile(int(size), sha256) for path, size, sha256 in rows[1:]}
 
 
+class Held(NamedTuple):
+    """One file of a mirror beside what is known of it; `fault` is the sentence about a `changed` one.
+
+    `state` is `ok` (the listed or official digest), `subset` (listed, but not the official file), `unlisted` (neither
+    listed nor official: no digest to hold it against), `changed` (another digest than listed, or than its authors' where
+    it is not listed) or `missing`.
+    """
+
+    state: str
+    listed: bool = False
+    fault: str = ""
+
+
+def held(root: Path, name: str) -> Held:
+    """The file `name` of the mirror `root`, held against MANIFEST.tsv or, where that does not list it, against the official
+    digest, whatever its size."""
+    path, listed, official = root / name, manifest(root).get(name), official_files().get(name)
+    if not path.is_file():
+        return Held("missing", listed is not None)
+    raw = _bytes(path)
+    found = hashlib.sha256(raw).hexdigest()
+    if listed is not None:
+        if listed != found:
+            fault = f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again."
+            return Held("changed", True, fault)
+        return Held("ok" if official is None or official.sha256 == found else "subset", True)
+    if official is None:
+        return Held("unlisted")
+    return Held("ok") if official.sha256 == found else Held("changed", False, _not_official(root, name, raw, official))
+
+
+def _not_official(root: Path, name: str, raw: bytes, official: OfficialFile) -> str:
+    """What an unlisted file should be, what it is, and what to do."""
+    found, unix = hashlib.sha256(raw).hexdigest(), raw.replace(b"\r\n", b"\n")
+    same = any(hashlib.sha256(text).hexdigest() == official.sha256 for text in (unix, unix + b"\n"))
+    return (
+        f"{root / name} is not its authors' file: expected {official.size} bytes with sha256 {official.sha256[:12]}…, got "
+        f"{len(raw)} with {found[:12]}… ({'only the line ends differ' if same else 'truncated, re-ordered or edited'}). Copy "
+        f"it again, or list a deliberate subset in {root / 'MANIFEST.tsv'} (path, rows, bytes, sha256)."
+    )
+
+
 def cells_of(line: str, columns: tuple[str, ...], path: Path, number: int) -> list[str]:
     """The cells of a TSV line without quoting; DataError if there are not as many as `columns`."""
     cells = line.split("\t")

@@ -298,7 +298,8 @@ def _read_slice(logits_UV: torch.Tensor, slot_M, token_M, best_M, mask: int) -> 
     if best_M.any():
         ranked = torch.from_numpy(best_M).to(logits_UV.device)
         used_R, inverse_M = slot[ranked].unique(return_inverse=True)
-        logprob_RV = logprob_UV[used_R]
+        all_ranked = len(used_R) == len(logprob_UV)  # no copy then: it takes as long as the log-softmax
+        logprob_RV = logprob_UV if all_ranked else logprob_UV[used_R]
         mask_R = logprob_RV[:, mask].double().exp().clamp(max=1 - 1e-12)
         logprob_RV[:, mask] = -torch.inf
         best_R, token_R = logprob_RV.max(-1)

@@ -1,12 +1,19 @@
-"""Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root, with limits.
+"""Sandbox: model-written Python runs in bubblewrap, without network, on a read-only root of its own, with limits.
 
-    walls      own namespaces of users, processes, network, IPC and host name; the root is read-only, homes and /run are
-               empty, /tmp is private and small; no capability; nothing of our environment is seen
+    walls      own namespaces of users, processes, network, IPC and host name; the root is empty and read-only, but for the
+               system's libraries, the interpreter and its own: no home, no working folder, no mirror, no other program
+               or file system is seen; /tmp is private and small; no capability; nothing of our environment
     processes  a system-call filter (seccomp) refuses new processes, so that there is no fork bomb and no child that
                outlives its parent; threads are allowed
-    limits     processor time, memory, size of files, open files (rlimits); wall-clock time is bounded from outside
+    limits     processor time, memory, size of files, open files (rlimits). Processor time decides, so that a busy machine
+               changes no score; wall-clock time, bounded from outside, only ends programs that wait for ever
 
-Each of these ends a sample, never the run. `require` probes all this before anything is generated. Without bubblewrap,
+Each of these ends a sample, never the run. Walls, filter and limits hold whatever the program does. That it `passed` does
+not: tests run in the program's own interpreter, as in HumanEval's harness, so a program that replaces what the tests use, or
+inspects the frames of its interpreter, can call itself passed. The word that proves its last line guards against accidents
+(`sys.exit`) and lazy tricks only.
+
+`require` probes all this before anything is generated. Without bubblewrap,
 code runs only if the user passes lm-eval's own `--confirm_run_unsafe_code` (or sets HF_ALLOW_CODE_EVAL=1), then with
 the limits but without walls and filter.
 """
@@ -14,21 +21,29 @@ the limits but without walls and filter.
 from __future__ import annotations
 
 import functools
+import json
+import math
 import os
 import platform
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+
+from harness.process_filter import process_filter
 
 UNSAFE_FLAG = "--confirm_run_unsafe_code"
-EMPTY_FOLDERS = ("/root", "/home", "/run", "/var", "/mnt", "/media", "/srv")
+SYSTEM = (  # what shared libraries need; not all of /usr, where images keep their working folder (/usr/src/app)
+    *(f"{prefix}/{name}" for prefix in ("", "/usr", "/usr/local") for name in ("lib", "lib32", "lib64", "libx32")),
+    "/usr/share/zoneinfo", "/etc/alternatives", "/etc/ld.so.cache", "/nix/store", "/gnu/store",
+)  # fmt: skip
 MEGABYTE = 1024 * 1024
 
 
@@ -38,9 +53,11 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one sample: wall-clock and processor seconds, mebibytes of memory, mebibytes of each file and of /tmp."""
+    """Of one sample: processor seconds (rounded up to whole ones), wall-clock seconds (several times as many, for programs
+    that sleep or wait for ever), mebibytes of memory, mebibytes of each file and of /tmp."""
 
-    seconds: float = 10.0
+    cpu_seconds: float = 10.0
+    wall_seconds: float = 120.0
     memory_mb: int = 1024
     files_mb: int = 16
 
@@ -50,7 +67,8 @@ DEFAULT = Limits()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a program: `passed`, `failed` (its own error), `timeout` or `killed` (by a limit); its last words."""
+    """What became of a program: `passed`, `failed` (its own error), `timeout` (of either clock) or `killed` (by another
+    limit); its last words."""
 
     passed: bool
     reason: str
@@ -60,49 +78,69 @@ class Outcome:
 def run_program(program: str, limits: Limits = DEFAULT, *, walls: bool = True) -> Outcome:
     """Run a Python program; it passes if it ends with status 0 and after its last statement.
 
-    The last is proved by a random word that a line of ours behind the program writes: `sys.exit(0)` is no pass.
+    The last is proved by a random word, which the interpreter gets through a pipe before the program runs and gives back
+    behind its last line (sandboxed.py): `sys.exit(0)` is no pass.
     """
-    word = os.urandom(16).hex()
-    reader, writer = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="anyorder-") as folder, open(reader, "rb") as proof:
+    word = os.urandom(16).hex().encode()
+    with tempfile.TemporaryDirectory(prefix="anyorder-") as folder, _pipe() as secret, _pipe() as proof:
         script = Path(folder) / "program.py"
-        script.write_text(_script(program, limits, writer, word), encoding="utf-8", errors="surrogatepass")
+        script.write_text(program, encoding="utf-8", errors="surrogatepass")
+        secret.writer.write(word)
+        secret.writer.close()
         with tempfile.TemporaryFile() as errors, _filter_file() as filters:
+            inside = (secret.reader.fileno(), proof.writer.fileno())
             process = subprocess.Popen(
-                [*(_walls(script, filters.fileno(), limits) if walls else []), *_python(script, walls)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(writer, filters.fileno()),
+                [*(_walls(script, filters.fileno(), limits) if walls else []), *_python(script, walls, inside, limits)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(*inside, filters.fileno()),
                 start_new_session=True, cwd=folder, env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
             )  # fmt: skip
-            os.close(writer)
-            status = _wait(process, limits.seconds)
+            status = _wait(process, limits.wall_seconds)
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 2000))
             detail = errors.read().decode("utf-8", "replace").strip()
-        os.set_blocking(proof.fileno(), False)
-        return _outcome(status, (proof.read() or b"") == word.encode(), detail)
+        os.set_blocking(proof.reader.fileno(), False)
+        return _outcome(status, (proof.reader.read() or b"") == word, detail)
+
+
+class Pipe(NamedTuple):
+    """Both ends, unbuffered."""
+
+    reader: IO[bytes]
+    writer: IO[bytes]
+
+
+@contextmanager
+def _pipe() -> Iterator[Pipe]:
+    """A pipe whose ends are closed in the end."""
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as read_end, open(writer, "wb", buffering=0) as write_end:
+        yield Pipe(read_end, write_end)
 
 
 def run_programs(programs: list[str], limits: Limits = DEFAULT, *, walls: bool = True) -> list[Outcome]:
-    """Outcomes of programs in order, as many side by side as there are processors."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    """Outcomes of programs in order, as many side by side as there are processors for this process."""
+    with ThreadPoolExecutor(max_workers=_processors()) as pool:
         return list(pool.map(lambda program: run_program(program, limits, walls=walls), programs))
 
 
-def _script(program: str, limits: Limits, writer: int, word: str) -> str:
-    """Limits that cannot be raised again, the program, the proof of its end."""
-    bounds = {
-        "RLIMIT_CPU": max(1, round(limits.seconds)),
-        "RLIMIT_AS": limits.memory_mb * MEGABYTE,
-        "RLIMIT_FSIZE": limits.files_mb * MEGABYTE,
-        "RLIMIT_NOFILE": 64,
-        "RLIMIT_CORE": 0,
+def _processors() -> int:
+    """Those that this process may use; a scheduler's share of a node is often not the whole."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _resources(limits: Limits) -> dict[str, tuple[int, ...]]:
+    """{rlimit: (soft, hard)}."""
+    cpu_seconds = max(1, math.ceil(limits.cpu_seconds))
+    return {
+        "RLIMIT_CPU": (cpu_seconds, cpu_seconds + 1),  # SIGXCPU, which tells this limit from others; then SIGKILL
+        "RLIMIT_AS": (limits.memory_mb * MEGABYTE,) * 2,
+        "RLIMIT_FSIZE": (limits.files_mb * MEGABYTE,) * 2,
+        "RLIMIT_NOFILE": (64, 64),
+        "RLIMIT_CORE": (0, 0),
     }
-    head = f"import resource as _r\nfor _n, _v in {bounds!r}.items():\n    _r.setrlimit(getattr(_r, _n), (_v, _v))\n"
-    tail = f"\nimport os as _os\n_os.write({writer}, {word.encode()!r})\n"
-    return f"{head}del _r, _n, _v\n{program}\n{tail}"
 
 
 def _wait(process: subprocess.Popen, seconds: float) -> int | None:
-    """The exit status, or None after `seconds`; either way nothing of the session is left."""
+    """The exit status, or None after `seconds` of wall-clock time; either way nothing of the session is left."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -116,68 +154,49 @@ def _wait(process: subprocess.Popen, seconds: float) -> int | None:
 
 
 def _outcome(status: int | None, ended: bool, detail: str) -> Outcome:
-    if status is None:
+    if status in (None, -signal.SIGXCPU, 128 + signal.SIGXCPU):  # the last: as bubblewrap passes a signal on
         return Outcome(False, "timeout", detail)
     if status == 0:
         return Outcome(True, "passed") if ended else Outcome(False, "failed", "it ended before its last line")
     return Outcome(False, "killed" if status < 0 or status > 128 else "failed", detail)
 
 
-def _python(script: Path, walls: bool) -> list[str]:
-    """The interpreter without site packages and environment."""
-    return [str(Path(sys.executable).resolve()), "-I", "-S", "-B", "/tmp/program.py" if walls else str(script)]
+def _python(script: Path, walls: bool, inside: tuple[int, int], limits: Limits) -> list[str]:
+    """The interpreter without site packages, and what it does: sandboxed.py with its arguments.
+
+    Not with -I, which would overlook PYTHONHASHSEED, too: the environment is ours.
+    """
+    runner = Path(__file__).with_name("sandboxed.py").read_text(encoding="utf-8")
+    arguments = ["/tmp/program.py" if walls else str(script), *map(str, inside), json.dumps(_resources(limits))]
+    return [str(_interpreter()), "-P", "-s", "-S", "-B", "-c", runner, *arguments]
+
+
+def _interpreter() -> Path:
+    """The executable itself: behind links, and behind a virtual environment (one made with copies too)."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
+
+
+def _visible() -> list[str]:
+    """All that can be seen inside: the system's libraries, the interpreter, its own libraries (of its prefix
+    only these: a prefix may be a home, and hold anything)."""
+    prefixes = {str(Path(prefix).resolve()) for prefix in (sys.base_prefix, sys.base_exec_prefix)}
+    libraries = [f"{prefix}/{name}" for prefix in sorted(prefixes) for name in ("lib", "lib64")]
+    places = dict.fromkeys((*SYSTEM, *libraries, str(_interpreter())))
+    return [place for place in places if Path(place).exists()]
 
 
 def _walls(script: Path, filters: int, limits: Limits) -> list[str]:
-    """bubblewrap's command line; the interpreter stays visible where it lives below an emptied folder."""
-    empty = [folder for folder in (*EMPTY_FOLDERS, "/tmp") if Path(folder).is_dir()]
-    interpreter = str(Path(sys.base_prefix).resolve())
+    """bubblewrap's command line: a root that is empty but for what is named here, and read-only but for /tmp."""
+    size = ["--size", str(limits.files_mb * MEGABYTE)]
     walls = [
         shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox",
-        "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+        *size, "--tmpfs", "/", *size, "--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc",
     ]  # fmt: skip
-    for folder in empty:
-        walls += ["--size", str(limits.files_mb * MEGABYTE), "--tmpfs", folder]
-    if any(interpreter.startswith(f"{folder}/") for folder in empty):
-        walls += ["--ro-bind", interpreter, interpreter]
-    walls += ["--ro-bind", str(script), "/tmp/program.py"]
-    for folder in empty:
-        walls += ["--remount-ro", folder] if folder != "/tmp" else []
-    return [*walls, "--remount-ro", "/dev", "--chdir", "/tmp", "--seccomp", str(filters), "--"]
-
-
-# -- the filter: no new processes
-
-
-def process_filter() -> bytes:
-    """A seccomp program for x86-64 and AArch64: fork, vfork and clone of a process fail with EPERM, clone3 with ENOSYS
-    (so that libc falls back to clone, whose flags can be read); clone of a thread and all else is allowed."""
-    load, equal, at_least, any_bit, end = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, kill, refuse, unknown = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
-    thread, number, machine, first_argument = 0x00010000, 0, 4, 16
-    code = [
-        (load, 0, 0, machine),
-        (equal, 1, 0, 0xC000003E),  # x86-64 …
-        (equal, 7, 12, 0xC00000B7),  # … or AArch64, or nothing
-        (load, 0, 0, number),
-        (at_least, 10, 0, 0x40000000),  # x32's numbers
-        (equal, 10, 0, 57),  # fork
-        (equal, 9, 0, 58),  # vfork
-        (equal, 9, 0, 435),  # clone3
-        (equal, 4, 0, 56),  # clone
-        (end, 0, 0, allow),
-        (load, 0, 0, number),
-        (equal, 5, 0, 435),
-        (equal, 0, 5, 220),  # clone on AArch64
-        (load, 0, 0, first_argument),
-        (any_bit, 3, 1, thread),
-        (end, 0, 0, kill),
-        (end, 0, 0, refuse),
-        (end, 0, 0, unknown),
-        (end, 0, 0, allow),
-    ]
-    return b"".join(struct.pack("<HBBI", *line) for line in code)
+    for place in _visible():
+        walls += ["--ro-bind", place, place]
+    walls += ["--ro-bind", str(script), "/tmp/program.py", "--remount-ro", "/", "--remount-ro", "/dev"]
+    return [*walls, "--chdir", "/tmp", "--seccomp", str(filters), "--"]
 
 
 def _filter_file() -> IO[bytes]:
@@ -193,7 +212,7 @@ def _filter_file() -> IO[bytes]:
 
 _PROBE = """
 import os, socket, sys
-assert os.listdir("/tmp") == ["program.py"], "/tmp is shared"
+assert not os.path.exists({outside!r}), "files outside can be seen"
 for attempt in (lambda: open("/anyorder-probe", "w"), os.fork, lambda: socket.create_connection(("192.0.2.1", 9), 1)):
     try:
         attempt()
@@ -210,7 +229,8 @@ def problem() -> str:
         return f"the sandbox needs Linux on x86-64 or AArch64, this is {platform.system()} on {platform.machine()}"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (the program bwrap; Debian and Fedora call the package bubblewrap)"
-    outcome = run_program(_PROBE)
+    with tempfile.NamedTemporaryFile(prefix="anyorder-probe-") as outside:
+        outcome = run_program(_PROBE.format(outside=outside.name))
     if outcome.passed:
         return ""
     return (

@@ -155,6 +155,7 @@ def test_a_truncated_archive_is_named(mirror):
     write_file(mirror, "humaneval/HumanEval.jsonl.gz", json_lines(HUMANEVAL))
     path = mirror / "humaneval/HumanEval.jsonl.gz"
     path.write_bytes(path.read_bytes()[:-30])
+    write_manifest(mirror)
     with pytest.raises(DataError, match="not a whole gzip file"):
         data.documents_of("humaneval", "python", "test")
 

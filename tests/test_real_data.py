@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from shared_files import REAL, needs_real
+from small_files import write_manifest
 from task_code import task_utils
 from test_tasks import Oracle, run, runnable, values_of
 
 from harness import data, mirror, registration, sandbox
 from harness.catalogue import BBH_ROWS, BENCHMARKS, MMLU_ROWS
+from harness.data_report import check_mirror
 from harness.formats import direct_prompt
 from harness.mirror import DataError
 
@@ -164,16 +166,52 @@ def test_unlabelled_copies_are_refused():
         documents("xnli", "de", "test")
 
 
-def test_a_reordered_file_without_a_manifest_is_refused(monkeypatch, tmp_path):
-    lines = (REAL / "mgsm/mgsm_de.tsv").read_bytes().split(b"\n")
-    (tmp_path / "mgsm").mkdir()
-    (tmp_path / "mgsm/mgsm_de.tsv").write_bytes(b"\n".join([lines[1], lines[0], *lines[2:]]))
+def _lines(raw: bytes) -> list[bytes]:
+    return raw.removesuffix(b"\n").split(b"\n")
+
+
+OTHER_BYTES = "truncated, re-ordered or edited"
+DAMAGES = {  # what is done to the bytes of which file, and what the sentence says of it
+    "two rows exchanged": (("mgsm", "de", "test"), "mgsm/mgsm_de.tsv", OTHER_BYTES,
+                           lambda raw: b"\n".join([_lines(raw)[1], _lines(raw)[0], *_lines(raw)[2:], b""])),
+    "reversed": (("mgsm", "de", "test"), "mgsm/mgsm_de.tsv", OTHER_BYTES, lambda raw: b"\n".join(_lines(raw)[::-1])),
+    "truncated": (("mgsm", "de", "test"), "mgsm/mgsm_de.tsv", OTHER_BYTES, lambda raw: b"\n".join(_lines(raw)[:100])),
+    "sorted": (("xcopa", "et", "test"), "xcopa/et/test.et.jsonl", OTHER_BYTES, lambda raw: b"\n".join(sorted(_lines(raw)))),
+    "fifty rows twice": (("xcopa", "et", "validation"), "xcopa/et/val.et.jsonl", OTHER_BYTES,
+                         lambda raw: b"\n".join([*_lines(raw)[:50], *_lines(raw)[:50], b""])),
+    "carriage returns": (("xcopa", "et", "validation"), "xcopa/et/val.et.jsonl", "only the line ends differ",
+                         lambda raw: raw.replace(b"\n", b"\r\n")),
+    "misaligned pairs": (("wmt14", "de-en", "test"), "wmt14_de_en/newstest2014.de.txt", OTHER_BYTES,
+                         lambda raw: b"\n".join(sorted(_lines(raw)))),
+    "a prompt cut": (("bbh", "snarks", "test"), "bbh/cot-prompts/snarks.txt", OTHER_BYTES, lambda raw: raw[:-100]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_unless_it_is_listed(monkeypatch, tmp_path, damage):
+    """Whatever its size: what `load` refuses is what `harness data --check` calls changed, in the same sentence."""
+    (benchmark, subset, split), name, said, change = DAMAGES[damage]
+    for path in (BENCHMARKS[benchmark].mirror_file(subset, split), *BENCHMARKS[benchmark].beside(subset, split)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REAL / path, tmp_path / path)
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"mgsm_de.tsv has the official file's size but other bytes \(re-ordered"):
-        documents("mgsm", "de", "test")
-    (tmp_path / "mgsm/mgsm_de.tsv").write_bytes(b"\n".join(lines[:100]))
-    with pytest.raises(DataError, match=r"100 rows, expected 250 \(truncated\?\)"):
-        documents("mgsm", "de", "test")
+    assert documents(benchmark, subset, split) == _with_real(monkeypatch, benchmark, subset, split)
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
+    (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
+    with pytest.raises(
+        DataError, match=rf"{name} is not its authors' file: expected .*\({said}\). Copy it again"
+    ) as error:
+        documents(benchmark, subset, split)
+    checks = [check for check in check_mirror(tmp_path) if check.path == name]
+    assert checks and all((check.state, check.fault) == ("changed", str(error.value)) for check in checks)
+    write_manifest(tmp_path)
+    assert documents(benchmark, subset, split)
+    assert {check.state for check in check_mirror(tmp_path) if check.path == name} == {"subset"}
+
+
+def _with_real(monkeypatch, benchmark: str, subset: str, split: str) -> list[Any]:
+    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
+    return documents(benchmark, subset, split)
 
 
 def test_every_task_whose_files_are_here_is_answered_rightly():

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from harness import sandbox
+from harness.process_filter import process_filter
 from harness.sandbox import Limits, run_program, run_programs
 
-QUICK = Limits(seconds=2.0, memory_mb=256, files_mb=4)
-PATIENT = Limits(seconds=60.0, memory_mb=256, files_mb=4)  # for programs that end by themselves
+QUICK = Limits(cpu_seconds=1.0, wall_seconds=3.0, memory_mb=256, files_mb=4)
+PATIENT = Limits(cpu_seconds=60.0, wall_seconds=600.0, memory_mb=256, files_mb=4)  # for programs that end by themselves
 needs_walls = pytest.mark.skipif(bool(sandbox.problem()), reason=sandbox.problem() or "-")
 
 ATTACKS = {
@@ -47,7 +52,7 @@ def test_an_attack_is_a_failed_sample(attack):
 
 @needs_walls
 def test_reasons():
-    assert run_program(ATTACKS["endless loop"], Limits(seconds=1)).reason in ("timeout", "killed")
+    assert run_program(ATTACKS["sleep"], QUICK).reason == "timeout"
     assert "MemoryError" in run_program(ATTACKS["10 GB"], PATIENT).detail
     assert "AssertionError" in run_program(ATTACKS["wrong"], PATIENT).detail
     assert run_program(ATTACKS["kill"], PATIENT).reason == "killed"
@@ -64,10 +69,194 @@ def test_honest_programs_pass_in_order_and_see_nothing_of_ours(monkeypatch):
     assert [outcome.passed for outcome in run_programs([good, ATTACKS["wrong"], blind], PATIENT)] == [True, False, True]
 
 
+FORGERIES = {
+    "the word in its own file": """
+import os, re
+words = re.findall(r"\\b[0-9a-f]{32}\\b", open(__file__).read())
+for descriptor in range(3, 64):
+    for word in words or ["0" * 32]:
+        try:
+            os.write(descriptor, word.encode())
+        except OSError:
+            pass
+os._exit(0)
+""",
+    "the word in a descriptor, the command line or a name": """
+import os, re
+seen = [open("/proc/self/cmdline", "rb").read(), repr(globals()).encode(), repr(vars(__import__("__main__"))).encode()]
+for descriptor in range(3, 64):
+    try:
+        os.set_blocking(descriptor, False)
+        seen.append(os.read(descriptor, 100) or b"")
+    except OSError:
+        pass
+words = re.findall(rb"\\b[0-9a-f]{32}\\b", b" ".join(seen))
+for descriptor in range(3, 64):
+    for word in words:
+        try:
+            os.write(descriptor, word)
+        except OSError:
+            pass
+os._exit(0)
+""",
+    "the writing of another word": "import os\nos.write = lambda *_: None\nos._exit(0)",
+}
+
+
+@needs_walls
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_the_proof_of_the_last_line_is_not_lying_about(forgery):
+    outcome = run_program(FORGERIES[forgery], PATIENT)
+    assert (outcome.passed, outcome.reason, outcome.detail) == (False, "failed", "it ended before its last line")
+
+
+@pytest.mark.parametrize("walls", [pytest.param(True, marks=needs_walls), False])
+def test_the_order_of_a_set_of_texts_is_the_same_in_every_run(walls):
+    """An answer that depends on it passes always or never."""
+    program = "import sys\nassert sys.flags.hash_randomization == 0\nassert '' not in sys.path"
+    outcome = run_program(program, PATIENT, walls=walls)
+    assert outcome.passed, outcome
+
+
+@needs_walls
+def test_a_program_is_the_main_module_as_it_was_written():
+    program = "from __future__ import annotations\nimport os, sys, __main__\n" + "\n".join(
+        f"assert {fact}, {fact!r}"
+        for fact in (
+            "__name__ == '__main__'",
+            "vars(__main__) is globals()",
+            "sys.argv == [__file__] == ['/tmp/program.py']",
+            "os.path.getsize(__file__) > 100",
+            "not {'word', 'run', 'limits', 'resource'} & set(globals())",
+            "'resource' in sys.modules",
+        )
+    )
+    outcome = run_program(program, PATIENT)
+    assert outcome.passed, outcome
+    assert run_program("x = '\ud800'", PATIENT).reason == "failed"  # what no file can hold is no Python
+    assert run_program("os = 1\ndel os\nimport os\nos.write = None", PATIENT).passed
+
+
+SPY = """
+import os
+for path in {paths!r}:
+    for attempt in (open, os.listdir, os.stat):
+        try:
+            attempt(path)
+        except OSError:
+            continue
+        raise SystemExit(f"{{path}} is seen")
+assert not set(os.listdir("/")) - {{"dev", "proc", "tmp", *{tops!r}}}
+"""
+
+
+@needs_walls
+def test_nothing_of_home_working_folder_and_mirror_is_seen(monkeypatch, tmp_path):
+    """Whatever it is called: a fixed list of folders to hide would miss a cluster's homes and other file systems."""
+    paths = []
+    for folder in ("home", "work", "mirror"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file.txt").write_text("canonical solutions")
+        paths += [str(tmp_path / folder), str(tmp_path / folder / "file.txt")]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ANYORDER_DATA", str(tmp_path / "mirror"))
+    monkeypatch.chdir(tmp_path / "work")
+    here = [str(Path(__file__)), str(Path(sandbox.__file__)), str(Path(sandbox.__file__).parents[1])]
+    elsewhere = [
+        path
+        for path in (
+            "/opt",
+            "/srv",
+            "/var",
+            "/mnt",
+            "/sys",
+            "/etc/passwd",
+            "/etc/hostname",
+            "/usr/src",
+            "/usr/bin/env",
+            "/bin/sh",
+        )
+        if Path(path).exists()
+    ]
+    tops = [Path(place).parts[1] for place in sandbox._visible()]
+    spy = SPY.format(paths=[*paths, *here, *elsewhere], tops=tops)
+    outcome = run_program(spy, PATIENT)
+    assert outcome.passed, outcome
+    assert not run_program(spy, PATIENT, walls=False).passed
+
+
+def interpreter_of(monkeypatch, base: Path, executable: Path) -> None:
+    """As if this were another interpreter, at home in `base`."""
+    monkeypatch.setattr(sys, "base_prefix", str(base))
+    monkeypatch.setattr(sys, "base_exec_prefix", str(base))
+    monkeypatch.setattr(sys, "_base_executable", str(executable))
+
+
+@needs_walls
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_interpreter_below_a_home_works_and_the_home_stays_hidden(monkeypatch, tmp_path, linked):
+    """pyenv's, conda's or one installed with the home as its prefix; also where a link leads there."""
+    base = Path(sys.base_prefix).resolve()
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy(sandbox._interpreter(), home / "bin/python3")
+    (home / "lib").symlink_to(base / "lib")
+    (home / "secret.txt").write_text("key")
+    (tmp_path / "link").symlink_to(home)
+    place = tmp_path / "link" if linked else home
+    interpreter_of(monkeypatch, place, place / "bin/python3")
+    program = f"import json, math, os, sys\nassert not os.path.exists({str(home / 'secret.txt')!r})\nassert sys.executable == {str(home / 'bin/python3')!r}"
+    outcome = run_program(program, PATIENT)
+    assert outcome.passed, outcome
+
+
+@needs_walls
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no interpreter of the system")
+def test_the_system_s_interpreter_works(monkeypatch):
+    interpreter_of(monkeypatch, Path("/usr"), Path("/usr/bin/python3"))
+    sandbox.problem.cache_clear()
+    assert sandbox.problem() == ""
+    sandbox.problem.cache_clear()
+
+
+@needs_walls
+def test_processor_time_decides_not_the_clock():
+    """A machine with other work gives a program less of each second: what it needs is counted, not how long that takes."""
+    waits = "import time\ntime.sleep(1.5)"
+    assert run_program(waits, Limits(cpu_seconds=1)).passed
+    for walls in (True, False):
+        spent = run_program(ATTACKS["endless loop"], Limits(cpu_seconds=1, wall_seconds=600), walls=walls)
+        assert (spent.passed, spent.reason) == (False, "timeout")
+    stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass"
+    assert run_program(stubborn, Limits(cpu_seconds=1, wall_seconds=600)).reason == "killed"
+    assert sandbox.DEFAULT.wall_seconds >= 6 * sandbox.DEFAULT.cpu_seconds
+
+
+@pytest.mark.parametrize("processors", [{3}, {0, 2, 5}])
+def test_as_many_programs_at_a_time_as_this_process_has_processors(monkeypatch, processors):
+    running, most, lock = [0], [0], threading.Lock()
+    full = threading.Barrier(len(processors))
+
+    def run(program, limits, *, walls):
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        full.wait(60)  # so many do run side by side …
+        time.sleep(0.05)
+        with lock:
+            running[0] -= 1
+        return sandbox.Outcome(True, program)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: processors, raising=False)
+    monkeypatch.setattr(sandbox, "run_program", run)
+    assert [outcome.reason for outcome in run_programs(list("abcdef"))] == list("abcdef")
+    assert most[0] == len(processors)  # … and never more
+
+
 def test_without_walls_limits_hold_still():
     assert run_program("x = 1", PATIENT, walls=False).passed
     for attack in ("endless loop", "10 GB", "wrong", "exit half-way", "sleep"):
-        assert not run_program(ATTACKS[attack], Limits(seconds=1, memory_mb=256), walls=False).passed
+        assert not run_program(ATTACKS[attack], QUICK, walls=False).passed
 
 
 # -- the refusal
@@ -117,7 +306,7 @@ def test_a_bubblewrap_without_walls_is_not_believed(no_bwrap):
 def verdict(machine: int, number: int, first_argument: int = 0) -> int:
     """What the kernel would answer: a small interpreter of the filter's four kinds of instruction."""
     data = struct.pack("<IIQQ", number, machine, 0, first_argument)
-    code = list(struct.iter_unpack("<HBBI", sandbox.process_filter()))
+    code = list(struct.iter_unpack("<HBBI", process_filter()))
     at, value = 0, 0
     while True:
         kind, yes, no, k = code[at]
