@@ -58,6 +58,17 @@ def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
 
+def mean_of_known(values: Iterable[float | None]) -> float:
+    """The mean of the values that there are (None: an item that has none); NaN, hence absent from a record, of none."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else math.nan
+
+
+def total(values: Iterable[float]) -> float:
+    """The sum: for counts of items."""
+    return math.fsum(values)
+
+
 def largest(values: Iterable[float]) -> float:
     """The largest value: for counts that every document of a task repeats."""
     return max(values)

@@ -76,7 +76,7 @@ def load(
     if templates is not None:
         chosen = templates_for(spec, templates, gold, prompts, prompts_language, prompts_suffix)
         settings: dict[str, Any] = {"convention": convention, "contrast": contrast, "hidden": spec.hidden}
-        if documents and examples is None and not runs_code and _always_apply(chosen, spec):
+        if documents and examples is None and not runs_code and _always_apply(chosen, spec, contrast):
             rows = Prompted(documents, chosen, **settings)
             first, *_ = rows[: len(chosen)]  # every template once: an unknown column is said before a network is loaded
             return {split: Documents(rows, columns=list(first), data=data)}
@@ -90,8 +90,10 @@ def load(
     return {split: Documents(documents, data=data)}
 
 
-def _always_apply(templates: list[Any], spec: Benchmark) -> bool:
+def _always_apply(templates: list[Any], spec: Benchmark, contrast: str | None) -> bool:
     """Whether each template of ours asks something of every document, so that their number is known beforehand."""
+    if contrast == "permuted" and any(template.letters for template in templates):
+        return False  # some options have no other order
     texts = {column for column, allowed in spec.columns.items() if allowed is str}
     return all(isinstance(template, Template) and template.always_applies(texts) for template in templates)
 

@@ -7,18 +7,17 @@ Values are in 0..1 and higher is better, unless said otherwise. Corpus metrics (
 from __future__ import annotations
 
 import functools
-import re
 import statistics
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-Document = dict[str, Any]
+from harness import languages
+from harness.extraction import bag_f1, mlqa_words, squad_words, words
+from harness.number_reading import last_integer, last_number, localized_number
 
-# Scripts that are written without spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f"
-_CLUSTER = re.compile(rf"([{_UNSPACED}])")
+Document = dict[str, Any]
 
 
 # -- choices
@@ -28,7 +27,8 @@ def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) ->
     """xMTF's rank classification: the option with the largest sum of log-probabilities (the first of equals) is chosen.
 
     acc_norm divides by the option's characters. acc_median, acc_mean, acc_max and acc_min carry (subset, prompt, value)
-    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing (promptsource files).
+    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing
+    (promptsource files) or could not be shown in another order.
     """
     sums = [logprob for logprob, _ in results]
     normed = [value / len(option) for value, option in zip(sums, doc["options"], strict=True)]
@@ -43,31 +43,17 @@ def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) ->
 
 
 def multiple_choice(doc: Document, results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
-    """acc and acc_norm over all questions, acc_mean over subsets (subjects) of the mean over questions."""
+    """acc and acc_norm over all questions, acc_mean over subsets (subjects) of the mean over questions, n_skipped."""
     scores = rank_classification(doc, results)
-    return {name: scores[name] for name in ("acc", "acc_norm", "acc_mean")}
+    return {name: scores[name] for name in ("acc", "acc_norm", "acc_mean", "n_skipped")}
 
 
 # -- answers
 
 
-def words(text: str) -> list[str]:
-    """Words between white space; each character of a script that is written without spaces is a word."""
-    return _CLUSTER.sub(r" \1 ", text).split()
-
-
-def normalized(text: str) -> str:
-    """Lower case, without punctuation of any script, single spaces (as MLQA's metric, without its article lists)."""
-    lowered = unicodedata.normalize("NFC", text).lower()
-    kept = "".join(" " if unicodedata.category(mark)[0] in "PS" else mark for mark in lowered)
-    return " ".join(kept.split())
-
-
 def token_f1(answer: str, target: str) -> float:
-    """Harmonic mean of precision and recall over the words as bags."""
-    given, wanted = Counter(words(answer)), Counter(words(target))
-    shared = (given & wanted).total()
-    return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
+    """F1 over the words of two texts as they are; see `words`."""
+    return bag_f1(words(answer), words(target))
 
 
 def lowered_match(doc: Document, results: Sequence[str]) -> dict[str, Any]:
@@ -76,50 +62,56 @@ def lowered_match(doc: Document, results: Sequence[str]) -> dict[str, Any]:
     return {"exact_match": right, "exact_match_mean": (doc["subset"], "", right)}
 
 
-_PAPER_NUMBER = re.compile(r"\d+(?:,\d+)*")
-_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?")
-
-
-def last_number(text: str) -> float | None:
-    """The last number of a text, with sign and decimals, thousands separators removed; None without one."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "").replace("−", "-")) if found else None
-
-
-def last_integer(text: str) -> int | None:
-    """DiffusionLLM's rule: the last run of digits and commas; it reads '18.00' as 0 and ignores signs."""
-    found = _PAPER_NUMBER.findall(text)
-    return int(found[-1].replace(",", "")) if found else None
-
-
 def arithmetic(doc: Document, results: Sequence[str]) -> dict[str, Any]:
-    """exact_match by the last number of the answer; exact_match_paper by DiffusionLLM's rule."""
-    wanted = last_number(doc["targets"])
-    right = float(last_number(results[0]) == wanted)
-    paper = float(last_integer(results[0]) == last_integer(doc["targets"]))
-    group = doc.get("subset") or doc["language"]
-    return {"exact_match": right, "exact_match_paper": paper, "exact_match_mean": (group, "", right)}
+    """exact_match by the last number of the answer, exact_match_localized by the language's own notation for it,
+    exact_match_paper by DiffusionLLM's rule (see number_reading.py).
 
-
-def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:
-    """Best over the right answers: exact_match and f1 after normalisation, rouge_l; language_agreement with the answer."""
-    answer, targets = results[0].strip(), doc["answers"]
+    The right answer itself is a plain number, or has commas between thousands, in every language's file.
+    """
+    answer, target, group = results[0], doc["targets"], doc.get("subset") or doc["language"]
+    wanted = last_number(target)
+    right = float(last_number(answer) == wanted)
     return {
-        "exact_match": max(float(normalized(answer) == normalized(target)) for target in targets),
-        "f1": max(token_f1(normalized(answer), normalized(target)) for target in targets),
-        "rouge_l": max(rouge(answer, target)["rouge_l"] for target in targets),
-        "language_agreement": float(language_of(answer) == language_of(doc["context"])),
+        "exact_match": right,
+        "exact_match_localized": float(localized_number(answer, group) == wanted),
+        "exact_match_paper": float(last_integer(answer) == last_integer(target)),
+        "exact_match_mean": (group, "", right),
     }
 
 
-def language_of(text: str) -> str:
-    """The likeliest language of a text (py3langid), as an ISO 639-1 code; unreliable for a word or two."""
-    import py3langid
+def extractive(doc: Document, results: Sequence[str]) -> dict[str, Any]:
+    """Best over the right answers: exact_match and f1 by MLQA's words, exact_match_squad and f1_squad by SQuAD's (see
+    extraction.py), rouge_l; then language_agreement with the passage, and language_agreement_gold, what the first right
+    answer itself reaches.
+    """
+    answer, targets = results[0].strip(), doc["answers"]
+    mlqa, *mlqa_targets = (mlqa_words(text, doc["language"]) for text in (answer, *targets))
+    squad, *squad_targets = (squad_words(text) for text in (answer, *targets))
+    return {
+        "exact_match": float(mlqa in mlqa_targets),
+        "f1": max(bag_f1(mlqa, target) for target in mlqa_targets),
+        "exact_match_squad": float(squad in squad_targets),
+        "f1_squad": max(bag_f1(squad, target) for target in squad_targets),
+        "rouge_l": max(rouge(answer, target)["rouge_l"] for target in targets),
+        **language_scores(answer, doc["context"]),
+        "language_agreement_gold": languages.agreement(targets[0], doc["context"]),
+    }
 
-    return str(py3langid.classify(text)[0])
+
+def language_scores(answer: str, reference: str) -> dict[str, float | None]:
+    """language_agreement with a reference, None where one of both has no letters; n_unidentified counts these."""
+    same = languages.agreement(answer, reference)
+    return {"language_agreement": same, "n_unidentified": float(same is None)}
 
 
 # -- summaries
+
+
+def normalized(text: str) -> str:
+    """Lower case, a space for punctuation and symbols of any script (rouge-score does so outside a-z and 0-9), NFC."""
+    lowered = unicodedata.normalize("NFC", text).lower()
+    kept = "".join(" " if unicodedata.category(mark)[0] in "PS" else mark for mark in lowered)
+    return " ".join(kept.split())
 
 
 class UnicodeTokenizer:
@@ -184,36 +176,58 @@ bleu_max = functools.partial(bleu_over_prompts, reduce=max)
 bleu_min = functools.partial(bleu_over_prompts, reduce=min)
 
 
-def corpus_bleu(pairs: Sequence[tuple[str, str]], *, tokenize: str = "13a", lowercase: bool = False) -> float:
-    """sacreBLEU of (answer, reference) pairs, 0..100; its signature is `bleu_signature`."""
-    return _bleu(tokenize, lowercase).corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+_BLEU_SETTINGS: dict[str, dict[str, Any]] = {
+    "bleu": {},
+    "bleu_lower": {"lowercase": True},
+    "bleu_lower_intl": {"lowercase": True, "tokenize": "intl"},
+}
+
+
+def corpus_bleu(pairs: Sequence[tuple[str, str]], *, settings: str = "bleu") -> float:
+    """sacreBLEU of (answer, reference) pairs, 0..100; its signature is `signatures([settings])`."""
+    return _corpus_score(_sacrebleu_scorer(settings), pairs)
 
 
 def corpus_bleu_lower(pairs: Sequence[tuple[str, str]]) -> float:
     """sacreBLEU on lower-cased text."""
-    return corpus_bleu(pairs, lowercase=True)
+    return corpus_bleu(pairs, settings="bleu_lower")
 
 
 def corpus_bleu_lower_intl(pairs: Sequence[tuple[str, str]]) -> float:
     """sacreBLEU on lower-cased text with the `intl` tokenizer, DiffusionLLM's choice except for German to English."""
-    return corpus_bleu(pairs, tokenize="intl", lowercase=True)
+    return corpus_bleu(pairs, settings="bleu_lower_intl")
 
 
 def corpus_chrf(pairs: Sequence[tuple[str, str]]) -> float:
     """chrF2 of (answer, reference) pairs, 0..100."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF().corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+    return _corpus_score(_sacrebleu_scorer("chrf"), pairs)
 
 
-def _bleu(tokenize: str, lowercase: bool) -> Any:
+def _corpus_score(scorer: Any, pairs: Sequence[tuple[str, str]]) -> float:
+    return scorer.corpus_score([a for a, _ in pairs], [[b for _, b in pairs]]).score
+
+
+def _sacrebleu_scorer(name: str) -> Any:
+    """A fresh scorer of a metric; lm-eval's `bleu`, `chrf` and `ter` are sacreBLEU's with its defaults, too."""
     from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
 
-    return BLEU(tokenize=tokenize, lowercase=lowercase)
+    other = {"chrf": CHRF, "ter": TER}
+    return other[name]() if name in other else BLEU(**_BLEU_SETTINGS[name])
 
 
-def bleu_signature(*, tokenize: str = "13a", lowercase: bool = False) -> str:
-    """sacreBLEU's signature of the score above, with its version."""
-    scorer = _bleu(tokenize, lowercase)
-    scorer.corpus_score(["a"], [["a"]])
-    return str(scorer.get_signature())
+_SIGNED = {name: name for name in ("bleu", "bleu_lower", "bleu_lower_intl", "chrf", "ter")} | {
+    f"bleu_{over}": "bleu" for over in ("median", "mean", "max", "min")
+}
+
+
+def signatures(names: Iterable[str]) -> dict[str, str]:
+    """sacreBLEU's full signatures, with its version, of those of the metrics that it computes; references are single."""
+    made = {}
+    for name in names:
+        if name in _SIGNED:
+            scorer = _sacrebleu_scorer(_SIGNED[name])
+            scorer.corpus_score(["a"], [["a"]])  # a signature knows how many references there were
+            made[name] = str(scorer.get_signature())
+    return made

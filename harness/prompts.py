@@ -33,6 +33,14 @@ CONVENTIONS = {  # (before the option, after the option)
 CONTRASTS = ("permuted", "ablated")
 HIDDEN = "(not shown)"
 _COLUMN = re.compile(r"{{ ?(\w+) ?}}")
+# Options that mean something else in another order: "All of the above", "B and C", "both a and b".
+_PLACES = re.compile(
+    r"\b(?:all|none|any|both|neither|either|each|some|most|two)\s+(?:\w+\s+){0,5}(?:above|below)\b"
+    r"|\bof (?:the )?above\b|(?:^|\s)\([a-d]\)(?=[\s.,;]|$)"
+    r"|\b(?:both|neither|either)\s+\(?[a-d]\)?\s+(?:and|or|nor|&)\s+\(?[a-d]\b"
+    r"|(?-i:\b[A-D]\)?(?:,\s*\(?[A-D]\)?)*,?\s+(?:and|or|nor|&)\s+\(?[A-D]\b)",
+    re.IGNORECASE,
+)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -166,7 +174,7 @@ def prompted(
 
     `permuted` shows and scores the options in another order, fixed by the document's id; `ablated` replaces the
     columns `hidden`. An open question has `targets` instead of choices. None where the template renders to nothing
-    (promptsource's conditional templates).
+    (promptsource's conditional templates), and where options with letters have no other order (see `has_other_order`).
 
     Raises:
         DataError: options in another order were asked for, and there are none.
@@ -177,6 +185,8 @@ def prompted(
     if not options:
         return _open_question(document, seen, template, contrast)
     gold = template.gold_of(document)
+    if contrast == "permuted" and template.letters and not has_other_order(options):
+        return None
     if contrast == "permuted":
         order = permutation(len(options), f"{document['id']}/{template.name}")
         options, gold = [options[index] for index in order], order.index(gold)
@@ -214,6 +224,12 @@ def permutation(count: int, key: str) -> list[int]:
     return [(index + shift) % count for index in range(count)]
 
 
+def has_other_order(options: Sequence[str]) -> bool:
+    """Whether lettered options can be shown in another order: not where one speaks of the others' places ("All of the
+    above", "Both A and B": it would mean something else), nor where nothing moves (one option, or all the same)."""
+    return len(set(options)) > 1 and not any(_PLACES.search(option) for option in options)
+
+
 class Prompted(Sequence[Document]):
     """Every document under every template, document by document, for templates that always apply (`n_skipped` is 0).
 
@@ -245,7 +261,8 @@ class Prompted(Sequence[Document]):
 
 
 def with_prompts(documents: Sequence[Document], templates: Sequence[Any], **settings: Any) -> list[Document]:
-    """Every document under every template, document by document; `n_skipped` is how many rendered to nothing.
+    """Every document under every template, document by document; `n_skipped` is how many rendered to nothing, or have
+    no other order where one is asked for.
 
     Raises:
         DataError: nothing at all was rendered.

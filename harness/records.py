@@ -85,7 +85,8 @@ class RunRecord(Frozen):
     that got no score, `n_truncated` those whose context was cut from the left, `n_stored` those answered from the
     store (their rows are not in `n_rows`); `estimate` says how sure sampled scores are (standard error in nats, rows per
     choice, probability of a flipped answer; one line per question in scores.jsonl); `seconds` is wall time of the
-    task without loading. `values` holds lm-eval's aggregates (`metric,filter` keys). Higher is better unless
+    task without loading. `values` holds lm-eval's aggregates (`metric,filter` keys), `signatures` those
+    of sacreBLEU with its version (by metric). Higher is better unless
     lm-eval's file says otherwise.
     """
 
@@ -110,6 +111,7 @@ class RunRecord(Frozen):
     n_stored: int = 0
     estimate: dict[str, float] | None = None
     values: dict[str, float]
+    signatures: dict[str, str] = {}
     seeds: dict[str, int | None]
     data: dict[str, str]
     commit: str | None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from harness.environment import git_state, now, package_versions
 from harness.identity import data_identity, options_identity, prompts_identity, task_digest
 from harness.in_step import TaskRefused, in_step
+from harness.metrics import signatures
 from harness.records import CheckpointRef, RunRecord, digest_of
 from harness.run_files import check_writable, save_run, sealed_run
 
@@ -145,6 +147,7 @@ class Runner:
         generates = results["configs"][task]["output_type"] == "generate_until"
         samples = results.pop("samples")
         seconds = time.monotonic() - clock
+        values = _numbers(results["results"][task])
         record = RunRecord(
             run_id=identity, suite=self.suite, evaluation=self.evaluation, checkpoint=self._checkpoint(), adapter=self.name,
             settings=tally.settings if generates and tally.settings else self._settings(),
@@ -152,7 +155,7 @@ class Runner:
             task=task, task_version=results["versions"].get(task), n_shot=int(results["n-shot"].get(task, 0)),
             limit=self.options.get("limit"), n_items=int(results["n-samples"][task]["effective"]), n_scored=tally.scored,
             n_unscored=tally.unscored, n_truncated=tally.truncated, n_rows=tally.rows, n_stored=tally.stored, estimate=summary_of(questions),
-            values=_numbers(results["results"][task]), seeds={k: int(v) for k, v in SEEDS.items()}, data=data,
+            values=values, signatures=signatures(key.split(",")[0] for key in values), seeds={k: int(v) for k, v in SEEDS.items()}, data=data,
             commit=git_state()[0], dirty=git_state()[1], packages=package_versions(), device=str(self.model.device),
             processes=self.model.world_size, started=started, seconds=round(seconds, 3), files={},
         )  # fmt: skip
@@ -170,10 +173,11 @@ def _old_objects_left_alone() -> Iterator[None]:
 
 
 def _numbers(values: dict) -> dict[str, float]:
+    """What is a number; a mean over no items (NaN) is absent."""
     return {
         key: float(value)
         for key, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
     }
 
 

@@ -24,6 +24,7 @@ from reports.cells import Absent, Cell, column_spread, load_scores, p_text, sign
 from reports.comparisons import permutation_p
 from reports.frame import Results
 from reports.published import PublishedError, load_published
+from reports.samples import FrameError
 from reports.tables import Group, Line, Table, TableSpec
 
 LEVEL = 0.05
@@ -222,7 +223,10 @@ def _suite(claim: SuiteClaim, results: Results | None) -> Finding:
     same = claim.first.system == claim.second.system
     spread = None if same else column_spread(results, claim.first.evaluation, group, None, strata is not None)
     got = statistics.paired_difference(first.values_IS[a], second.values_IS[b], spread, strata)
-    sign = 1.0 if results.upward(claim.tasks, claim.metric) else -1.0
+    upward = results.upward(claim.tasks, claim.metric)
+    if upward is None:
+        raise FrameError(f"a claim needs a better and a worse; metric '{claim.metric}' has neither.")
+    sign = 1.0 if upward else -1.0
     value = 100 * sign * got.estimate.value
     difference_I = first.values_IS[a].mean(1) - second.values_IS[b].mean(1)
     p = max(got.p, permutation_p(difference_I)) if strata is None else got.p

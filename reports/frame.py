@@ -74,7 +74,7 @@ class Results:
     checkpoints: dict[tuple[str, int], CheckpointRecord]
     expected: tuple[RunKey, ...]
     notes: tuple[str, ...] = ()
-    higher_is_better: dict[tuple[str, str], bool] = field(default_factory=dict)
+    higher_is_better: dict[tuple[str, str], bool | None] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict, repr=False)
     layouts: dict[tuple, Any] = field(default_factory=dict, repr=False)
     _parts: dict[tuple, pd.DataFrame] = field(default_factory=dict, repr=False)
@@ -84,8 +84,8 @@ class Results:
         """Runs the suite asks for that are not sealed yet."""
         return tuple(key for key in self.expected if key not in self.runs)
 
-    def upward(self, tasks: Sequence[str], metric: str) -> bool:
-        """Whether higher is better for a metric on these tasks (so where no run says otherwise).
+    def upward(self, tasks: Sequence[str], metric: str) -> bool | None:
+        """Whether higher is better for a metric on these tasks (so where no run says otherwise); None: neither way is.
 
         Raises:
             FrameError: the tasks disagree, so that a mean over them would say nothing.
@@ -94,7 +94,7 @@ class Results:
         if len(set(known.values())) > 1:
             up, down = ([t for t, is_up in known.items() if is_up is want] for want in (True, False))
             raise FrameError(
-                f"metric '{metric}': higher is better in {', '.join(up)}, lower in {', '.join(down)}; "
+                f"metric '{metric}': higher is better in {', '.join(up) or 'none'}, lower in {', '.join(down) or 'none'}; "
                 "they cannot be averaged, give them separate groups."
             )
         return next(iter(known.values()), True)
@@ -131,14 +131,14 @@ def load_results(
     return Results(suite, root, runs, items, checkpoints, expected, notes, directions, views)
 
 
-def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool]:
+def _directions(folder: Path, task: str) -> dict[tuple[str, str], bool | None]:
     """(task, metric) → whether higher is better, from lm-eval's own results file; what it does not say is left out."""
     path = folder / RESULTS_FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8")).get("higher_is_better", {})
     except (OSError, ValueError) as error:
         raise FrameError(f"{path} is not lm-eval's results file ({error}); evaluate this run again.") from error
-    return {(task, str(name)): bool(up) for name, up in (said.get(task) or {}).items() if up is not None}
+    return {(task, str(name)): None if up is None else bool(up) for name, up in (said.get(task) or {}).items()}
 
 
 def _read(

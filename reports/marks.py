@@ -27,11 +27,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rivals:
-    """The rows of one column that may be compared, the column's seed variance, and which way is better."""
+    """The rows of one column that may be compared, the column's seed variance, and which way is better (None: neither)."""
 
     scores: Mapping[str, Scores]
     spread: statistics.SeedSpread | None
-    upward: bool
+    upward: bool | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Verdict:
 
 def compare(rivals: Rivals) -> Verdict | None:
     """The best row against each other one; None where there is nothing to compare."""
-    if len(rivals.scores) < 2:
+    if len(rivals.scores) < 2 or rivals.upward is None:
         return None
     means = {row: statistics.seed_means(s.values_IS, s.strata).mean() for row, s in rivals.scores.items()}
     best = max(means, key=lambda row: means[row] if rivals.upward else -means[row])

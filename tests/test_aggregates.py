@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 from collections import defaultdict
 
 import pytest
 from shared_files import PUBLISHED, needs_real
 
 from harness import aggregates
+from harness.runs import _numbers
 
 SCORES = [  # two languages, three prompts; language b has twice the items
     *(("a", prompt, value) for prompt, value in (("p", 1.0), ("q", 0.0), ("r", 1.0))),
@@ -66,3 +68,11 @@ def test_pass_at_k_is_a_mean_over_problems_and_needs_k_answers():
     assert aggregates.pass_at_1(scores) == 0.25 and aggregates.pass_at_k(scores, 2) == 0.5
     with pytest.raises(ValueError, match="pass@10 needs 10 answers per problem; one problem has 2"):
         aggregates.pass_at_10(scores)
+
+
+def test_items_without_a_value_are_left_out_and_counts_are_added():
+    assert aggregates.mean_of_known([1.0, None, 0.0, 1.0]) == pytest.approx(2 / 3)
+    nothing = aggregates.mean_of_known([None, None])
+    assert math.isnan(nothing)
+    assert _numbers({"language_agreement,none": nothing, "n_unidentified,none": 2.0}) == {"n_unidentified,none": 2.0}
+    assert aggregates.total([1.0, 0.0, 1.0]) == 2.0

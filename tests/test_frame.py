@@ -15,7 +15,7 @@ import synthetic_results as synthetic
 
 from harness.records import RecordError, read_run, seal, sha256_file
 from reports.expected import RunKey, expand, task_groups, tasks_folder
-from reports.frame import load_results, runs_frame
+from reports.frame import _directions, load_results, runs_frame
 from reports.samples import FrameError, chosen
 
 SYSTEMS = ("decoder_it", "instruct_xmlr")
@@ -221,3 +221,12 @@ def test_metrics_of_opposite_direction_are_never_averaged(made):
     with pytest.raises(FrameError, match="higher is better in a, lower in b"):
         both.upward(["a", "b"], "score")
     assert both.upward(["a"], "score") and not both.upward(["b"], "score")
+
+
+def test_what_lm_eval_gives_no_direction_has_none(made, tmp_path):
+    (tmp_path / "results.json").write_text(
+        json.dumps({"higher_is_better": {"z": {"characters": None, "answered": True}}})
+    )
+    results = dataclasses.replace(load_results(*made), higher_is_better=_directions(tmp_path, "z"))
+    assert results.upward(["z"], "characters") is None and results.upward(["z"], "answered") is True
+    assert results.upward(["z"], "unknown") is True

@@ -22,7 +22,7 @@ def scores(values_IS: np.ndarray, strata: tuple[str, ...] | None = None, cluster
     )  # fmt: skip
 
 
-def rivals(upward: bool = True, /, **systems: np.ndarray) -> Rivals:
+def rivals(upward: bool | None = True, /, **systems: np.ndarray) -> Rivals:
     spread = statistics.seed_spread(list(systems.values()))
     return Rivals({name: scores(values) for name, values in systems.items()}, spread, upward)
 
@@ -38,6 +38,11 @@ def test_a_clear_winner_is_bold_and_nothing_else_marked():
     assert {key: cell.mark for key, cell in got.items()} == {("a", "x"): "best"}
     facts = got["a", "x"].facts
     assert facts["p_best"] <= 0.05 and facts["rank_flip"] < 0.01 and 0 < facts["detectable"] < 30
+
+
+def test_of_a_metric_without_direction_no_row_is_the_best():
+    cells = {(name, "x"): Cell("") for name in "ab"}
+    assert mark_best({"x": rivals(None, a=right(0.9), b=right(0.1))}, cells) == {}
 
 
 def test_rows_that_cannot_be_told_apart_are_ties():

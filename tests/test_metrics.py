@@ -6,6 +6,7 @@ import pytest
 import sacrebleu
 import yaml
 from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
 from task_code import TASKS, task_utils
 
 from harness import metrics
@@ -19,31 +20,26 @@ def test_rank_classification_sums_and_takes_the_first_of_equals():
     assert metrics.rank_classification(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("So it is 18.", 18.0),
-        ("1,234 or 5,678", 5678.0),
-        ("costs 18.00 dollars", 18.0),
-        ("from 7 to -3", -3.0),
-        ("# # # 42", 42.0),
-        ("١٨", 18.0),
-        ("none", None),
-    ],
-)
-def test_last_number(text, expected):
-    assert metrics.last_number(text) == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), [("18.00", 0), ("-3", 3), ("1,234", 1234), ("a 5 b 6", 6), ("", None)])
-def test_the_paper_s_last_integer(text, expected):
-    assert metrics.last_integer(text) == expected
-
-
-def test_arithmetic_by_both_rules():
+def test_arithmetic_by_each_rule():
     scores = metrics.arithmetic({"targets": "# # 18", "subset": "de"}, ["That makes 18.00"])
-    assert scores == {"exact_match": 1.0, "exact_match_paper": 0.0, "exact_match_mean": ("de", "", 1.0)}
+    assert scores == {
+        "exact_match": 1.0,
+        "exact_match_localized": 1.0,
+        "exact_match_paper": 0.0,
+        "exact_match_mean": ("de", "", 1.0),
+    }
     assert metrics.arithmetic({"targets": "18", "language": "de"}, ["none"])["exact_match"] == 0.0
+
+
+def test_a_number_in_the_language_s_own_notation_counts_as_such_only():
+    for language, localized in (("de", 1.0), ("en", 0.0)):
+        scores = metrics.arithmetic({"targets": "# # 1,080", "subset": language}, ["Das macht 1.080 Dollar."])
+        assert (scores["exact_match"], scores["exact_match_localized"]) == (0.0, localized)
+
+
+def test_a_run_away_answer_is_wrong_and_no_error():
+    scores = metrics.arithmetic({"targets": "18", "language": "de"}, ["9" * 5000])
+    assert [scores[f"exact_match{rule}"] for rule in ("", "_localized", "_paper")] == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -58,11 +54,6 @@ def test_arithmetic_by_both_rules():
 )
 def test_normalized_in_any_script(text, expected):
     assert metrics.normalized(text) == expected
-
-
-def test_words_of_scripts_without_spaces():
-    assert metrics.words("我看猫 and ねこ") == ["我", "看", "猫", "and", "ね", "こ"]
-    assert metrics.words("кот  спит") == ["кот", "спит"]
 
 
 @pytest.mark.parametrize(
@@ -82,16 +73,52 @@ def test_token_f1(answer, target, score):
 
 
 def test_extractive_takes_the_best_answer():
-    doc = {"context": "The old mill stands in the valley near the river.", "answers": ["the valley", "in the valley"]}
+    doc = {
+        "context": "The old mill stands in the valley near the river.",
+        "answers": ["the valley", "in the valley"],
+        "language": "en",
+    }
     scores = metrics.extractive(doc, ["In the valley."])
     assert scores["exact_match"] == scores["f1"] == scores["rouge_l"] == 1.0
     half = metrics.extractive(doc, ["valley near"])
-    assert half["exact_match"] == 0.0 and half["f1"] == 0.5
+    assert half["exact_match"] == 0.0 and half["f1"] == pytest.approx(2 / 3)  # "valley near" and "valley"
 
 
-def test_language_agreement():
-    assert metrics.language_of("Der alte Mann ging langsam über die Brücke nach Hause.") == "de"
-    assert metrics.language_of("Президент России подписал новый закон о налогах.") == "ru"
+@pytest.mark.parametrize(("answer", "same"), [("By the river.", 1.0), ("у реки", 0.0), ("", None), ("5", None)])
+def test_an_answer_without_letters_has_no_language(answer, same):
+    """It is counted instead; the right answer's own agreement stands beside it."""
+    doc = {
+        "context": "The old mill stands in the valley near the river.",
+        "answers": ["near the river"],
+        "language": "en",
+    }
+    scores = metrics.extractive(doc, [answer])
+    assert scores["language_agreement"] == same and scores["n_unidentified"] == float(same is None)
+    assert scores["language_agreement_gold"] == 1.0
+    assert metrics.extractive({**doc, "answers": ["1907"]}, [answer])["language_agreement_gold"] is None
+
+
+@pytest.mark.parametrize(
+    ("subset", "said", "right", "f1"),
+    [
+        ("english", "in the U.S.", "the US", 2 / 3),
+        ("japanese", "東京都", "東京", 4 / 5),
+        ("russian", "у Невы", "река Нева", 0.0),
+    ],
+)
+def test_diffusionllm_s_tydiqa_has_an_f1(subset, said, right, f1):
+    scores = task_utils("diffusionllm").answer({"targets": right, "subset": subset}, [said])
+    assert scores["f1"] == pytest.approx(f1) and scores["f1_mean"] == (subset, "", scores["f1"])
+    assert scores["exact_match"] == 0.0
+
+
+def test_diffusionllm_s_agreement_counts_every_pair():
+    answer, doc = task_utils("diffusionllm").answer, {"targets": "1907", "subset": "english"}
+    empty = answer(doc, [""])
+    assert (empty["language_agreement"], empty["n_unidentified"], empty["language_agreement_paper"]) == (None, 1.0, 1.0)
+    russian = answer({"targets": "у реки Невы", "subset": "russian"}, ["near the old river"])
+    assert (russian["language_agreement"], russian["n_unidentified"]) == (0.0, 0.0)
+    assert russian["language_agreement_paper"] == 0.0
 
 
 PAIRS = [("the cat is on the mat", "the cat sat on the mat"), ("a dog barks", "one dog barks loudly")]
@@ -154,16 +181,33 @@ def test_bleu_of_prompts_is_the_median_of_each_prompt_s_own_corpus():
 
 
 def test_the_signatures_in_the_yaml_are_sacrebleu_s():
-    stated = yaml.safe_load((TASKS / "wmt14/_wmt14.yaml").read_text().replace("!function", ""))["metadata"][
-        "signatures"
-    ]
-    settings = {
-        "bleu": {},
-        "bleu_lower": {"lowercase": True},
-        "bleu_lower_intl": {"lowercase": True, "tokenize": "intl"},
+    made = metrics.signatures(["bleu", "bleu_lower", "bleu_lower_intl", "chrf", "rouge_l"])
+    assert all(signature.endswith(f"|version:{sacrebleu.__version__}") for signature in made.values())
+    stated = {name: signature.rsplit("|version", 1)[0] for name, signature in made.items()}
+    assert stated == metadata_of("wmt14/_wmt14.yaml")["signatures"]
+    for path in TASKS.rglob("xp3_*.yaml"):
+        if "signature" in metadata_of(str(path.relative_to(TASKS))):
+            assert metadata_of(str(path.relative_to(TASKS)))["signature"] == stated["bleu"]
+
+
+def metadata_of(name: str) -> dict:
+    """A YAML's metadata."""
+    return yaml.safe_load((TASKS / name).read_text().replace("!function", "")).get("metadata", {})
+
+
+def test_signatures_are_of_the_scorers_that_compute_the_numbers():
+    made = metrics.signatures(["bleu", "bleu_median", "bleu_lower_intl", "chrf", "ter", "acc"])
+    assert made["bleu_median"] == made["bleu"] and set(made) == {
+        "bleu",
+        "bleu_median",
+        "bleu_lower_intl",
+        "chrf",
+        "ter",
     }
-    for name, arguments in settings.items():
-        assert metrics.bleu_signature(**arguments).rsplit("|version", 1)[0] == stated[name]
+    answers, references = [a for a, _ in TRANSLATIONS], [[b for _, b in TRANSLATIONS]]
+    theirs = BLEU(lowercase=True, tokenize="intl")
+    assert metrics.corpus_bleu_lower_intl(TRANSLATIONS) == theirs.corpus_score(answers, references).score
+    assert made["bleu_lower_intl"] == str(theirs.get_signature())
 
 
 # -- code beside the YAML

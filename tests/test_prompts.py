@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from small_files import STORY_LINES, XCOPA_ROWS, XNLI_LINES, write_file, write_m
 from harness import data, registration
 from harness.catalogue import BENCHMARKS
 from harness.mirror import DataError
-from harness.prompts import Prompted, Template, listed, permutation, prompted, with_prompts
+from harness.prompts import Prompted, Template, has_other_order, listed, permutation, prompted, with_prompts
 from harness.promptsource import PublishedTemplate
 
 OURS = {"short": {"ask": "{{premise}} {{options | listed}}?", "options": ["Yes", "Maybe", "No"]}}
@@ -67,6 +68,48 @@ def test_letters_name_what_is_shown():
     moved = prompted(DOC, template(ask=ask, options=texts, letters=True), contrast="permuted")
     assert moved is not None and moved["choices"] == [" A", " B", " C", " D"]
     assert f"{moved['choices'][moved['gold']].strip()}. two" in moved["inputs"]
+
+
+LETTERED = template(
+    ask="{% for option in options %}{{option}} {% endfor %}", options=("{{choices[0]}}", "{{choices[1]}}"), letters=True
+)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "All of the above", "none of the above.", "None of above", "Either of the two above", "All the functions listed above",
+        "above of the above", "all of below", "Both A and B", "neither a nor b", "(a) and (c)", "B and C only", "A, B, and C",
+        "All of (a) to (c)", "Use the method in (A), but longer", "(B) Increased",
+    ],
+)  # fmt: skip
+def test_options_that_speak_of_places_are_left_out_of_the_permuted_variant_and_counted(option):
+    still = {**DOC, "id": "d/1", "choices": ["a fish", option]}
+    assert not has_other_order(still["choices"]) and prompted(still, LETTERED) is not None
+    made = with_prompts([DOC, still], [LETTERED], contrast="permuted")
+    assert [row["id"] for row in made] == ["d/0/t"] and made[0]["n_skipped"] == 1
+    assert [row["n_skipped"] for row in with_prompts([DOC, still], [LETTERED], contrast="ablated")] == [0, 0]
+    assert prompted(still, dataclasses.replace(LETTERED, letters=False), contrast="permuted") is not None
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["All of these", "just above eye level", "25 °C and 1 atmosphere", "P(A)", "O(D)", "A fish and a bird", "C, C++"],
+)
+def test_other_options_move(option):
+    assert has_other_order(["one", option])
+    assert not has_other_order([option]) and not has_other_order([option, option])
+
+
+@needs_real
+def test_how_many_real_questions_have_no_other_order(monkeypatch):
+    monkeypatch.setenv("ANYORDER_DATA", str(REAL))
+    still = [row["choices"] for row in data.documents_of("mmlu", "all", "test") if not has_other_order(row["choices"])]
+    assert len(still) == 508
+    assert (
+        sum(any(re.search(r"\b(above|below)\b", option, re.IGNORECASE) for option in options) for options in still)
+        == 404
+    )
 
 
 def test_ablation_hides_the_input_and_nothing_else():

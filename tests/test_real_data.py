@@ -220,7 +220,16 @@ def test_every_task_whose_files_are_here_is_answered_rightly():
     assert len(names) >= 28 + 5 + 4 + 4 + 8 + 3 + 2 + 14
     result = run(RealOracle(), manager.load(names), limit=20)
     values = values_of(result, names)
-    measured = {"language_agreement", "characters", "answered", "timeout", "n_skipped", "rouge_2", "chrf"}
+    measured = {
+        "language_agreement",
+        "n_unidentified",
+        "characters",
+        "answered",
+        "timeout",
+        "n_skipped",
+        "rouge_2",
+        "chrf",
+    }
     wrong = {
         key: value
         for key, value in values.items()

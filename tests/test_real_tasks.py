@@ -143,4 +143,8 @@ def check(record: RunRecord, adapter: str) -> None:
     prompts = {"xp3_mlsum_es": 3}.get(record.task, 5 if record.task.startswith("xp3_") else 1)
     assert (record.adapter, record.n_items) == (adapter, min(LIMIT, size * prompts)), record.task
     assert record.n_scored >= record.n_items and record.n_unscored == 0, record.task
+    translated = {
+        metric for metric in (key.split(",")[0] for key in record.values) if metric.startswith(("bleu", "chrf"))
+    }
+    assert set(record.signatures) == {metric for metric in translated if not metric.endswith("_stderr")}, record.task
     assert record.values and all(math.isfinite(value) for value in record.values.values()), record.task

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.documents import Documents
 from harness.formats import direct_prompt as without_reasoning
-from harness.prompts import HIDDEN, LETTERS, permutation
+from harness.prompts import HIDDEN, LETTERS, has_other_order, permutation
 
 _OPTIONS = re.compile(r"^(.*)\nOptions:\n((?:\([A-Z]\) [^\n]*\n?)+)$", re.DOTALL)
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
@@ -25,8 +25,15 @@ def direct_prompt(doc: dict) -> str:
 
 
 def permuted(documents: Documents) -> Documents:
-    """The questions with lettered options, these in another order (fixed by the question's id)."""
-    return _contrasted(documents, _in_other_order)
+    """The questions with lettered options, these in another order (fixed by the question's id).
+
+    `n_skipped` is how many of them have no other order, and are left out.
+    """
+    parts = [(doc, lettered(doc)) for doc in documents]
+    kept = [doc for doc, found in parts if found and has_other_order(found[1])]
+    skipped = sum(found is not None for _, found in parts) - len(kept)
+    columns = [*documents.column_names, "n_skipped"]
+    return _contrasted(Documents([{**doc, "n_skipped": skipped} for doc in kept], columns), _in_other_order)
 
 
 def ablated(documents: Documents) -> Documents:
@@ -68,6 +75,7 @@ def answer_of(text: str) -> str:
 
 
 def match(doc: dict, results: list[str]) -> dict[str, Any]:
-    """exact_match of the answer, and the same for the mean over tasks."""
+    """exact_match of the answer, and the same for the mean over tasks; n_skipped where questions were left out for it."""
     right = float(answer_of(results[0]) == doc["target"].strip())
-    return {"exact_match": right, "exact_match_mean": (doc["task"], "", right)}
+    skipped = {"n_skipped": doc["n_skipped"]} if "n_skipped" in doc else {}
+    return {"exact_match": right, "exact_match_mean": (doc["task"], "", right), **skipped}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-import string
-from collections import Counter
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from harness.extraction import bag_f1, squad_words
 
 
 def conversation(doc: dict) -> str:
@@ -25,17 +21,10 @@ def answers(doc: dict) -> list[str]:
     return list({answer.lower(): answer for answer in reversed(found)}.values())[::-1]
 
 
-def squad_words(text: str) -> list[str]:
-    """SQuAD's normalisation: lower case, no ASCII punctuation, no English articles."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
-
-
 def word_f1(answer: str, right: str) -> float:
     """F1 over the bags of words; two empty texts agree."""
-    given, wanted = Counter(squad_words(answer)), Counter(squad_words(right))
-    if not given or not wanted:
-        return float(given == wanted)
-    return 2 * (given & wanted).total() / (given.total() + wanted.total())
+    given, wanted = squad_words(answer), squad_words(right)
+    return bag_f1(given, wanted) if given and wanted else float(given == wanted)
 
 
 def answered(doc: dict, results: list[str]) -> dict[str, float]:

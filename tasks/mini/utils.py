@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.metrics import token_f1, words
+from harness.extraction import words
+from harness.metrics import token_f1
 
 
 def exact(doc: dict, results: list[str]) -> dict[str, float]:
