@@ -10,10 +10,10 @@ from typing import Any
 
 from harness import im_benchmarks
 from harness.config import ConfigError, unknown
-from harness.data_folder import SETTING, settings_of_option
+from harness.data_folder import HUB, SETTING, settings_of_option
 from harness.environment import now
 from harness.records import digest_of, write_atomically
-from harness.registration import MODELS, register_models, task_manager
+from harness.registration import MODELS, PREFIXES, arguments_of_task, register_models, task_manager, tasks_below
 from harness.run_files import check_writable
 from harness.run_summary import summary
 from harness.runs import Runner
@@ -71,6 +71,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     check_writable(out)
     metadata = _metadata(arguments)
     manager = task_manager(names, [arguments.include_path] if arguments.include_path else [], metadata)
+    _refuse_other_sources(manager, names, arguments.data)
     left_out: dict[str, str] | None = {} if arguments.skip_missing else None
     tasks, groups = leaf_tasks(manager, names, left_out, arguments.num_fewshot)
     total = len(tasks) + len(left_out or ())
@@ -100,6 +101,19 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
             print(left_out_lines(refused, total, "this model cannot take"))
         if left_out is not None:
             print(f"{len(records)} tasks were run, {total - len(records)} left out (why: {out / LEFT_OUT_FILE})")
+
+
+def _refuse_other_sources(manager, names: list[str], data: str | None) -> None:
+    """ConfigError for tasks of which --data DIR says nothing: those that load their documents themselves."""
+    if data in (None, HUB):
+        return
+    index = manager.task_index
+    asked = [match for name in names for match in manager.match_tasks([name])]
+    for task in (task for name in asked for task in tasks_below(index, name)):
+        if not task.startswith(PREFIXES) and arguments_of_task(index, task) is None:
+            raise ConfigError(
+                f"--data {data} is read by our tasks, and {task} loads its documents by itself: run it without --data."
+            )
 
 
 def _metadata(arguments: argparse.Namespace) -> dict[str, Any] | None:

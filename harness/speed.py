@@ -201,8 +201,10 @@ class Clock:
     def __init__(self, owner: Any, names: Sequence[str], now: Callable[[], float] = time.perf_counter):
         self.owner, self.names, self.now, self.seconds = owner, tuple(names), now, 0.0
         self._inside = False
+        self._own: dict[str, Any] = {}  # methods of the object itself, such as a forward with a hook on it
 
     def __enter__(self) -> Clock:
+        self._own = {name: vars(self.owner)[name] for name in self.names if name in vars(self.owner)}
         for name in self.names:
             setattr(self.owner, name, self._timed(getattr(self.owner, name)))
         return self
@@ -210,6 +212,8 @@ class Clock:
     def __exit__(self, *_) -> None:
         for name in self.names:
             delattr(self.owner, name)
+        for name, method in self._own.items():
+            setattr(self.owner, name, method)
 
     def _timed(self, plain: Callable) -> Callable:
         def timed(*arguments, **named):

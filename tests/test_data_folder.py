@@ -247,6 +247,8 @@ def test_the_run_command_s_option_is_the_setting(mirror, tmp_path, monkeypatch, 
     assert "error: --data and 'data' in --metadata both say where documents come from" in capsys.readouterr().err
     assert status("--suite", "mini", "--system", "mt0", "--seed", "0") == 2
     assert "error: --data goes with --model and --tasks; an evaluation of a suite says" in capsys.readouterr().err
+    assert status("--model", "ar", "--tasks", "xp3_rte,copa", "--output_path", str(tmp_path)) == 2
+    assert "is read by our tasks, and copa loads its documents by itself: run it without" in capsys.readouterr().err
 
 
 def test_the_variable_by_itself_is_as_before(monkeypatch, tmp_path):

@@ -92,6 +92,18 @@ def test_a_clock_counts_calls_inside_calls_once_and_takes_itself_off():
     assert network.outer() == 2 and clock.seconds == 3.0
 
 
+def test_a_clock_puts_back_what_was_the_objects_own():
+    class Network:
+        def forward(self):
+            return "plain"
+
+    network: Any = Network()
+    network.forward = hooked = lambda: "hooked"  # as accelerate's hooks do it
+    with Clock(network, ("forward",)):
+        assert network.forward() == "hooked" and network.forward is not hooked
+    assert network.forward is hooked
+
+
 def test_any_checkpoint_is_measured_without_a_suite(results, tmp_path, monkeypatch, capsys):
     out, checkpoint = tmp_path / "out", results / "toy/checkpoints/diffusionllm-0"
     line = ["harness", "speed", "--model", "diffusion_xlmr", "--model_args", f"pretrained={checkpoint}", "--tasks",

@@ -20,7 +20,11 @@ ADAPTERS: dict[str, Any] = {"decoder_it": Autoregressive, "diffusionllm": Diffus
 
 
 def asked(problems: int, samples: int, missing: int = 0, **settings: Any) -> list[Instance]:
-    documents = [{"id": f"h/t/{p}#{n}", "samples": samples} for p in range(problems) for n in range(samples)]
+    documents = [
+        {"id": f"h/t/{p}#{n}", "source_id": f"t/{p}", "samples": samples}
+        for p in range(problems)
+        for n in range(samples)
+    ]
     arguments = ("say red", {"until": ["\n"], "max_gen_toks": 4, **settings})
     kept = documents[: len(documents) - missing]
     return [Instance("generate_until", document, arguments, 0, ("code", i, 1)) for i, document in enumerate(kept)]
@@ -30,6 +34,12 @@ def test_whole_problems_of_drawn_answers_pass_and_so_do_single_greedy_ones():
     check_samples(asked(3, 4), lambda _: True)
     check_samples(asked(3, 1), lambda _: False)
     check_samples(asked(3, 4, missing=2), lambda _: True, processes=2)  # the others may have them
+
+
+@pytest.mark.parametrize("samples", [5, None, "five", ["a", "b"]])
+def test_a_column_of_another_task_is_none_of_ours(samples):
+    documents = [{"samples": samples, "question": "q"}, {"samples": samples, "id": "a#b"}]
+    check_samples([Instance("generate_until", d, ("q", {}), 0, ("other", 0, 1)) for d in documents], lambda _: False)
 
 
 def test_a_cut_problem_is_named():

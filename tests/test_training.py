@@ -238,16 +238,26 @@ def test_a_length_head_that_nothing_trains_is_refused(checkpoints, objective):
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_an_attention_that_is_not_installed_is_one_sentence(checkpoints, tokenizer, monkeypatch, loaded):
+@pytest.mark.parametrize(
+    "attention,sentence",
+    [
+        (
+            "flash_attention_2",
+            r"backbone.attention: flash_attention_2 cannot be had \(It needs a package.\); install it, or",
+        ),
+        ("auto", "backbone: the network of '.*' needs a package: It needs a package."),
+    ],
+)
+def test_a_package_that_is_not_installed_is_one_sentence(
+    checkpoints, tokenizer, monkeypatch, loaded, attention, sentence
+):
     from transformers import PreTrainedModel
 
     def absent(self, *_, **__):
-        raise ImportError("FlashAttention2 needs a package.\nMore about it.")
+        raise ImportError("It needs a package.\nMore about it.")
 
     monkeypatch.setattr(PreTrainedModel, "_check_and_adjust_attn_implementation", absent)
     given = {"pretrained": str(checkpoints["decoder_it"])} if loaded else {"family": "llama", "shape": LLAMA}
-    spec = BackboneSpec.model_validate({**given, "attention": "flash_attention_2"})
-    with pytest.raises(
-        ConfigError, match=r"attention: flash_attention_2 cannot be had \(FlashAttention2 needs a package.\); install"
-    ):
+    spec = BackboneSpec.model_validate({**given, "attention": attention})
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
         build_network(spec, "causal", tokenizer, 0)

@@ -170,6 +170,8 @@ def _pretrained(spec: BackboneSpec, kind: str):
             network = _auto(spec, kind).from_pretrained(
                 spec.pretrained, revision=spec.revision, dtype=torch.float32, use_safetensors=True, **attention
             )
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"backbone.pretrained: cannot load '{spec.pretrained}': {str(error).splitlines()[0]}"
@@ -215,6 +217,8 @@ def _from_scratch(spec: BackboneSpec, kind: str, tokenizer):
     config = network_config(spec, kind, **of_tokenizer(tokenizer))
     try:
         network = network_of(config, spec, kind)
+    except ConfigError:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"backbone: cannot build a {kind} network of family '{spec.family}': {str(error).splitlines()[0]}"
@@ -234,11 +238,15 @@ def network_of(config, spec: BackboneSpec, kind: str):
 
 @contextmanager
 def _attention(spec: BackboneSpec) -> Iterator[dict[str, str]]:
-    """The `attention` of a recipe for transformers; ConfigError where its package is not installed."""
+    """The `attention` of a recipe for transformers; ConfigError where a package that a network needs is not installed."""
     try:
         yield {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
     except ImportError as error:
         reason = str(error).splitlines()[0]
+        if spec.attention == "auto":
+            raise ConfigError(
+                f"backbone: the network of '{spec.pretrained or spec.family}' needs a package: {reason}"
+            ) from error
         raise ConfigError(
             f"backbone.attention: {spec.attention} cannot be had ({reason}); install it, or leave the key out."
         ) from error

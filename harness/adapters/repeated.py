@@ -23,9 +23,9 @@ def check_samples(requests: Sequence[Instance], drawn: Callable[[int], bool], pr
     found: Counter[tuple[str, str, int]] = Counter()
     for index, request in enumerate(requests):
         document = request.doc if isinstance(request.doc, dict) else {}
-        samples = document.get("samples", 1)
-        if samples == 1:
+        if not _one_of_several(document):
             continue
+        samples = int(document["samples"])
         if not drawn(index):
             raise BackboneError(
                 f"{request.task_name}: {samples} answers to each problem are asked for (samples), and without sampling all are "
@@ -38,3 +38,9 @@ def check_samples(requests: Sequence[Instance], drawn: Callable[[int], bool], pr
                 f"{task}: {samples} answers to each problem are asked for (samples), and of {problem} only {answers} would be "
                 f"written: --limit counts answers; take a multiple of {samples}."
             )
+
+
+def _one_of_several(document: dict) -> bool:
+    """Whether `harness.data.load` made the document for pass@k; others may well have a column `samples`."""
+    samples = document.get("samples")
+    return isinstance(samples, int) and samples > 1 and "source_id" in document and "#" in str(document.get("id"))
