@@ -48,7 +48,6 @@ def _tasks(*tables: dict[str, Task]) -> tuple[Task, ...]:
     return tuple(task for table in tables for task in table.values())
 
 
-TEMPLATE_GENERATION = _tasks(GENERATION, {"retell": OPEN_ENDED["retell"]})
 GROUPS = (
     Group("heldin_cls", "heldin", _tasks(CLASSIFICATION), 600),
     Group("heldin_gen", "heldin", _tasks(GENERATION), 600),
