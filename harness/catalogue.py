@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from harness import formats, mirror
 from harness.benchmarks import Benchmark
+from harness.languages import TYDIQA_CODES
 
 REVISIONS: dict[str, str | None] = {  # None: no commit could be verified; the user names one (see `hub_place`)
     "facebook/xnli": "b8dd5d7af51114dbda02c0e3f6133f332186418e",
@@ -28,9 +29,7 @@ REVISIONS: dict[str, str | None] = {  # None: no commit could be verified; the u
 }
 XWINOGRAD_ROWS = {"en": 2325, "fr": 83, "jp": 959, "pt": 263, "ru": 315, "zh": 504}
 TYDIQA_ROWS = {"ar": 921, "bn": 113, "en": 440, "fi": 782, "id": 565, "ko": 276, "ru": 812, "sw": 499, "te": 669}
-TYDIQA_NAMES = dict(
-    ar="arabic", bn="bengali", en="english", fi="finnish", id="indonesian", ko="korean", ru="russian", sw="swahili", te="telugu"
-)  # fmt: skip
+TYDIQA_NAMES = {code: name for name, code in TYDIQA_CODES.items() if code in TYDIQA_ROWS}
 BBH_ROWS = {
     **dict.fromkeys(
         """boolean_expressions date_understanding disambiguation_qa dyck_languages formal_fallacies geometric_shapes

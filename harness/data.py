@@ -257,7 +257,7 @@ def _missing(spec: Benchmark, path: Path, subset: str, split: str, data: str | N
 
 def _verified(root: Path, name: str) -> bool:
     """Whether the mirror's manifest lists the file; DataError if it is not the listed file, nor the official one."""
-    held = mirror.held(root, name)
+    held = mirror.held(root, name, mirror.manifest(root))
     if held.fault:
         raise DataError(held.fault)
     return held.listed

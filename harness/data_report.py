@@ -29,9 +29,10 @@ class Check:
 
 def check_mirror(root: Path) -> Iterator[Check]:
     """Every file that the catalogue knows, with its state in the mirror `root`."""
+    listing = mirror.manifest(root)
     for name, spec in BENCHMARKS.items():
         for path in files_of(spec):
-            held = mirror.held(root, path)
+            held = mirror.held(root, path, listing)
             yield Check(name, path, held.state, held.fault)
 
 

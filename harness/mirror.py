@@ -15,7 +15,7 @@ import json
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +110,10 @@ class Held(NamedTuple):
     fault: str = ""
 
 
-def held(root: Path, name: str) -> Held:
-    """The file `name` of the mirror `root`, held against MANIFEST.tsv or, where that does not list it, against the official
-    digest, whatever its size."""
-    path, listed, official = root / name, manifest(root).get(name), official_files().get(name)
+def held(root: Path, name: str, listing: Mapping[str, str]) -> Held:
+    """The file `name` of the mirror `root`, held against its `manifest` (`listing`) or, where that does not list it, against
+    the official digest, whatever its size."""
+    path, listed, official = root / name, listing.get(name), official_files().get(name)
     if not path.is_file():
         return Held("missing", listed is not None)
     raw = _bytes(path)
