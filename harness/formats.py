@@ -19,6 +19,9 @@ from harness.mirror import DataError, Document, cells_of, json_object, lines_of
 logger = logging.getLogger(__name__)
 
 MMLU_HEADER = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
+MMLU_ANSWERS = {"A": 0, "B": 1, "C": 2, "D": 3, "0": 0, "1": 1, "2": 2, "3": 3}
+# 1080, 1,080 or 1,00,000 (as India groups digits), perhaps with .0; not 1,5, which much of the world reads as 1.5
+_WHOLE_NUMBER = re.compile(r"(-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}))(?:\.0+)?")
 
 
 def csv_rows(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -39,10 +42,9 @@ def parse_mmlu(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
         if len(row) != 6:
             raise DataError(f"{path}, line {number}: expected {', '.join(MMLU_HEADER)}; got {len(row)} cells.")
         answer = row[5].strip()
-        gold = "ABCD".find(answer) if answer.isalpha() else int(answer) if answer.isdigit() else -1
-        if gold not in range(4) or not answer:
+        if answer not in MMLU_ANSWERS:
             raise DataError(f"{path}, line {number}: the answer should be A-D or 0-3, got {answer!r}.")
-        yield {"question": row[0], "choices": row[1:5], "answer": gold, "subject": subset}
+        yield {"question": row[0], "choices": row[1:5], "answer": MMLU_ANSWERS[answer], "subject": subset}
 
 
 def mmlu_from_hub(row: Document, subset: str) -> Document | None:
@@ -102,10 +104,10 @@ def parse_mgsm(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
         return
     for number, line in enumerate(lines, start=1):
         question, answer = cells_of(line, ("question", "answer"), path, number)
-        plain = answer.strip().replace(",", "")
-        if not re.fullmatch(r"-?\d+(\.0+)?", plain):
+        found = _WHOLE_NUMBER.fullmatch(answer.strip())
+        if not found:
             raise DataError(f"{path}, line {number}: the answer should be a whole number, got {answer!r}.")
-        yield {"question": question, "answer": str(int(float(plain)))}
+        yield {"question": question, "answer": str(int(found[1].replace(",", "")))}
 
 
 def mgsm_exemplars(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
@@ -149,7 +151,7 @@ def parse_squad(lines: list[str], path: Path, subset: str) -> Iterator[Document]
         for entry in value["data"]:
             for paragraph in entry["paragraphs"]:
                 for question in paragraph["qas"]:
-                    answers = [answer["text"] for answer in question["answers"] if answer["text"].strip()]
+                    answers = [answer["text"] for answer in question["answers"] if str(answer["text"]).strip()]
                     if not answers:
                         raise DataError(f"{path}: question {question['id']} has no answer: this copy is unlabelled.")
                     asked = {"context": paragraph["context"], "question": question["question"]}
@@ -190,7 +192,7 @@ def parse_anli(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
     """The release's dev.jsonl: context, hypothesis, label e, n or c."""
     for number, line in enumerate(lines, start=1):
         row = json_object(line, path, number)
-        if row.get("label") not in ANLI_LABELS:
+        if row.get("label") not in tuple(ANLI_LABELS):  # a list is no key
             raise DataError(f"{path}, line {number}: label should be e, n or c, got {row.get('label')!r}.")
         yield {"premise": row.get("context"), "hypothesis": row.get("hypothesis"), "label": ANLI_LABELS[row["label"]]}
 
@@ -268,8 +270,8 @@ def parse_p3(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
     """P3 records: prompt, completion (which ends in <|endoftext|>)."""
     for number, line in enumerate(lines, start=1):
         row = json_object(line, path, number)
-        if {"prompt", "completion"} - set(row):
-            raise DataError(f"{path}, line {number}: expected prompt and completion, got {', '.join(row)}.")
+        if not all(isinstance(row.get(column), str) for column in ("prompt", "completion")):
+            raise DataError(f"{path}, line {number}: expected texts prompt and completion, got {', '.join(row)}.")
         yield {"inputs": row["prompt"].strip(), "targets": row["completion"].removesuffix("<|endoftext|>").strip()}
 
 

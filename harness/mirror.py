@@ -202,7 +202,7 @@ def parse_xwinograd(lines: list[str], path: Path, language: str) -> Iterator[Doc
             yield winograd_document(row["sentence"], tokens, pronoun, candidates)
         except Unusable as error:
             skipped[str(error)] += 1
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise DataError(
                 f"{path}, line {number}: expected JSON lists tokens, pronoun [text, span, tokens] and "
                 f"candidates [[text, span, tokens, is right], ...]; got ...{line[-40:]!r}."
@@ -217,7 +217,7 @@ class Unusable(ValueError):
 
 def winograd_document(sentence: str, tokens: list[str], pronoun: list, candidates: list) -> Document:
     """A row as on the hub: `_` for the pronoun, candidates as option1 and option2, answer "1" or "2"."""
-    right = [index for index, candidate in enumerate(candidates, start=1) if candidate[3]]
+    right = [index for index, candidate in enumerate(candidates, start=1) if candidate[3] is True]
     if len(candidates) != 2 or len(right) != 1:
         raise Unusable("not exactly one right candidate of two")
     if "_" in sentence:

@@ -193,9 +193,13 @@ def test_rows_that_make_no_question_are_counted(mirror, caplog):
     assert "1 rows of" in said[1] and "do not spell the sentence" in said[1]
     with pytest.raises(DataError, match="no usable rows in 'en'"):
         winograd(mirror, both)
+    with pytest.raises(DataError, match="no usable rows in 'en'"):
+        winograd(mirror, good.replace("true", '"false"'))  # a text is no truth value
 
 
-@pytest.mark.parametrize("cell", ['[["Al", [0, 1]', '[["Al"], ["Bo"]]', "5"])
+@pytest.mark.parametrize(
+    "cell", ['[["Al", [0, 1]', '[["Al"], ["Bo"]]', "5", '[{"a": 1}, {"b": 2}]', "[[7, 0, 0, true], [8, 0, 0, false]]"]
+)
 def test_damaged_candidates_are_named(mirror, cell):
     line = winograd_line("en", "He ran.", ["He", "ran", "."], (0, 1), [("Al", True), ("Bo", False)])
     with pytest.raises(DataError, match="dataset.tsv, line 1: expected JSON lists tokens, pronoun"):

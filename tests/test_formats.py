@@ -53,6 +53,10 @@ def test_mmlu_with_letters_or_with_indices_and_any_line_ends(mirror):
         ("q,a,b,c,d,E", "line 1: the answer should be A-D or 0-3, got 'E'"),
         ("q,a,b,c,d,4", "the answer should be A-D or 0-3, got '4'"),
         ("q,a,b,c,d,", "the answer should be A-D or 0-3, got ''"),
+        ("q,a,b,c,d,AB", "the answer should be A-D or 0-3, got 'AB'"),
+        ("q,a,b,c,d,BCD", "the answer should be A-D or 0-3, got 'BCD'"),
+        ("q,a,b,c,d,²", "the answer should be A-D or 0-3, got '²'"),
+        ("q,a,b,c,d,٣", "the answer should be A-D or 0-3, got '٣'"),
         ('"q,a,b', "line 1: not a CSV with standard quoting"),
         ("q,a,,c,d,A", "'choices' should be a list of texts"),
     ],
@@ -63,10 +67,12 @@ def test_a_bad_mmlu_row_is_named(mirror, line, message):
 
 
 def test_mgsm(mirror):
-    found = read(mirror, "mgsm/mgsm_de.tsv", ["F?\t1,080", "G?\t-5", "H?\t3.0"], "mgsm", "de", "test")
-    assert [row["answer"] for row in found] == ["1080", "-5", "3"]
-    with pytest.raises(DataError, match="line 1: the answer should be a whole number, got 'zehn'"):
-        read(mirror, "mgsm/mgsm_de.tsv", ["F?\tzehn"], "mgsm", "de", "test")
+    lines = ["F?\t1,080", "G?\t-5", "H?\t3.0", "I?\t1,00,000", "J?\t9007199254740993"]  # the last is no double
+    found = read(mirror, "mgsm/mgsm_de.tsv", lines, "mgsm", "de", "test")
+    assert [row["answer"] for row in found] == ["1080", "-5", "3", "100000", "9007199254740993"]
+    for answer in ("zehn", "1,5", "1.5", "²", "٣", ",5", ""):
+        with pytest.raises(DataError, match=f"line 1: the answer should be a whole number, got '{answer}'"):
+            read(mirror, "mgsm/mgsm_de.tsv", [f"F?\t{answer}"], "mgsm", "de", "test")
 
 
 def test_bbh(mirror):
@@ -99,6 +105,9 @@ def test_squad(mirror):
     assert document["answers"] == ["in the valley near the river"] and document["question_id"] == "q1"
     with pytest.raises(DataError, match=r"expected SQuAD 1.1's layout, data\[paragraphs\[qas\]\]; no 'data'"):
         read(mirror, name, ["{}"], "tydiqa", "fi", "validation")
+    number = json.dumps(SQUAD).replace('"in the valley near the river"', "7")
+    with pytest.raises(DataError, match="'answers' should be a list of texts"):
+        read(mirror, name, [number], "tydiqa", "fi", "validation")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +116,10 @@ def test_squad(mirror):
         ("super_glue/RTE/val.jsonl", "rte", "en", "validation", {"label": "neutral"}, "label should be one of entailment, not_entailment"),
         ("super_glue/CB/val.jsonl", "cb", "en", "validation", {}, "label should be one of entailment, contradiction, neutral, got None"),
         ("anli/R1/dev.jsonl", "anli", "r1", "dev", {"label": "x"}, "label should be e, n or c, got 'x'"),
+        ("anli/R1/dev.jsonl", "anli", "r1", "dev", {"label": ["e"]}, r"label should be e, n or c, got \['e'\]"),
         ("diffusionllm_instruct/mgsm/0-shot/de.jsonl", "diffusionllm_mgsm", "de", "0-shot", {"inputs": "a"}, "expected inputs and targets, got inputs"),
-        ("gigaword_p3/gigaword_TLDR.jsonl", "gigaword_p3", "TLDR", "train", {"prompt": "a"}, "expected prompt and completion, got prompt"),
+        ("gigaword_p3/gigaword_TLDR.jsonl", "gigaword_p3", "TLDR", "train", {"prompt": "a"}, "expected texts prompt and completion, got prompt"),
+        ("gigaword_p3/gigaword_TLDR.jsonl", "gigaword_p3", "TLDR", "train", {"prompt": "a", "completion": None}, "expected texts prompt and completion"),
         ("xlsum/welsh_test.jsonl", "xlsum", "welsh", "test", {"text": "a", "summary": ""}, "'summary' should be a text, got ''"),
     ],
 )  # fmt: skip
