@@ -33,12 +33,15 @@ CONVENTIONS = {  # (before the option, after the option)
 CONTRASTS = ("permuted", "ablated")
 HIDDEN = "(not shown)"
 _COLUMN = re.compile(r"{{ ?(\w+) ?}}")
-# Options that mean something else in another order: "All of the above", "B and C", "both a and b".
+# Options that mean something else in another order: "All of the above", "B and C", "both a and b"; as whole options also
+# "a and b", "a, b or c only", "a. and c. above" (within other text, a lower-case letter is mostly a name or an article).
+_LETTER = r"\(?[a-d]\)?\.?"
 _PLACES = re.compile(
     r"\b(?:all|none|any|both|neither|either|each|some|most|two)\s+(?:\w+\s+){0,5}(?:above|below)\b"
     r"|\bof (?:the )?above\b|(?:^|\s)\([a-d]\)(?=[\s.,;]|$)"
     r"|\b(?:both|neither|either)\s+\(?[a-d]\)?\s+(?:and|or|nor|&)\s+\(?[a-d]\b"
-    r"|(?-i:\b[A-D]\)?(?:,\s*\(?[A-D]\)?)*,?\s+(?:and|or|nor|&)\s+\(?[A-D]\b)",
+    r"|(?-i:\b[A-D]\)?(?:,\s*\(?[A-D]\)?)*,?\s+(?:and|or|nor|&)\s+\(?[A-D]\b)"
+    rf"|^{_LETTER}(?:,\s*{_LETTER})*,?\s+(?:and|or|nor|&)\s+{_LETTER}(?:\s+(?:only|alone|above|below))*\.?$",
     re.IGNORECASE,
 )
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

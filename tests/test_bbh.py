@@ -10,6 +10,7 @@ from task_code import task_utils
 
 from harness import data
 from harness.documents import Documents
+from harness.mirror import DataError
 from harness.prompts import HIDDEN
 
 QUESTION = "Which is red?\nIt has a colour."
@@ -54,6 +55,11 @@ def test_questions_whose_options_have_no_other_order_are_left_out_and_counted(op
     )  # one without lettered options is no question of this task
     assert utils.match(made, ["no"])["n_skipped"] == 1
     assert len(utils.ablated(Documents([still, DOC]))) == 2
+
+
+def test_a_right_answer_that_no_option_has_is_named():
+    with pytest.raises(DataError, match=r"b/0: the target is \(D\), and there are 3 options"):
+        utils.permuted(Documents([{**DOC, "target": "(D)"}]))
 
 
 @needs_real

@@ -80,7 +80,8 @@ LETTERED = template(
     [
         "All of the above", "none of the above.", "None of above", "Either of the two above", "All the functions listed above",
         "above of the above", "all of below", "Both A and B", "neither a nor b", "(a) and (c)", "B and C only", "A, B, and C",
-        "All of (a) to (c)", "Use the method in (A), but longer", "(B) Increased",
+        "All of (a) to (c)", "Use the method in (A), but longer", "(B) Increased", "a and b", "b and c.",
+        "a or b", "a and b only", "a. and c. above", "(a), b, and d above.", "a, c or d",
     ],
 )  # fmt: skip
 def test_options_that_speak_of_places_are_left_out_of_the_permuted_variant_and_counted(option):
@@ -94,7 +95,22 @@ def test_options_that_speak_of_places_are_left_out_of_the_permuted_variant_and_c
 
 @pytest.mark.parametrize(
     "option",
-    ["All of these", "just above eye level", "25 °C and 1 atmosphere", "P(A)", "O(D)", "A fish and a bird", "C, C++"],
+    [
+        "All of these",
+        "just above eye level",
+        "25 °C and 1 atmosphere",
+        "P(A)",
+        "O(D)",
+        "A fish and a bird",
+        "C, C++",
+        "Core",
+        "a and e",
+        "vitamins b and d",
+        "a and b are rational",
+        "a, b",
+        "a cat and a dog",
+        "a or b in H",
+    ],
 )
 def test_other_options_move(option):
     assert has_other_order(["one", option])
@@ -105,10 +121,10 @@ def test_other_options_move(option):
 def test_how_many_real_questions_have_no_other_order(monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(REAL))
     still = [row["choices"] for row in data.documents_of("mmlu", "all", "test") if not has_other_order(row["choices"])]
-    assert len(still) == 508
+    assert len(still) == 508 + 7
     assert (
         sum(any(re.search(r"\b(above|below)\b", option, re.IGNORECASE) for option in options) for options in still)
-        == 404
+        == 404 + 2
     )
 
 

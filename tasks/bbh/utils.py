@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.documents import Documents
 from harness.formats import direct_prompt as without_reasoning
+from harness.mirror import DataError
 from harness.prompts import HIDDEN, LETTERS, has_other_order, permutation
 
 _OPTIONS = re.compile(r"^(.*)\nOptions:\n((?:\([A-Z]\) [^\n]*\n?)+)$", re.DOTALL)
@@ -58,13 +59,20 @@ def _contrasted(documents: Documents, change: Any) -> Documents:
 
 
 def lettered(doc: dict) -> tuple[str, list[str], int] | None:
-    """(question, options, index of the right one) where options (A), (B), … end the input; else None."""
+    """(question, options, index of the right one) where options (A), (B), … end the input; else None.
+
+    Raises:
+        DataError: the right answer is a letter that no option has.
+    """
     found = _OPTIONS.match(doc["input"].rstrip())
     gold = re.fullmatch(r"\(([A-Z])\)", doc["target"].strip())
     if not found or not gold:
         return None
     options = [line[4:] for line in found[2].strip("\n").split("\n")]
-    return found[1], options, LETTERS.index(gold[1])
+    right = LETTERS.index(gold[1])
+    if right >= len(options):
+        raise DataError(f"{doc['id']}: the target is {gold[0]}, and there are {len(options)} options.")
+    return found[1], options, right
 
 
 def answer_of(text: str) -> str:
