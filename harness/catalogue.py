@@ -108,10 +108,10 @@ def _superglue(task: str, title: str, rows: int, labels: tuple[int, ...]) -> Ben
 
 
 def _prompted(title: str, folder: str, subsets, rows, shots: str, file=None, subset_is="language") -> Benchmark:
-    """DiffusionLLM's prompted files; the split is the number of shots."""
+    """DiffusionLLM's prompted files; the split is the number of shots. A target may be empty: see `parse_prompted`."""
     return Benchmark(
         title=f"{title} (DiffusionLLM's prompts)", licence="none stated; of the underlying sets", subsets=tuple(subsets),
-        splits=tuple(f"{n}-shot" for n in shots), columns={"inputs": str, "targets": str, "subset": subsets}, rows=rows,
+        splits=tuple(f"{n}-shot" for n in shots), columns={"inputs": str, "targets": None, "subset": subsets}, rows=rows,
         mirror_file=file or (lambda subset, split: f"diffusionllm_instruct/{folder}/{split}/validation/{subset}.jsonl"),
         parse=formats.parse_prompted, subset_is=subset_is, published="github.com/yegcjs/DiffusionLLM (data/instruct)",
     )  # fmt: skip

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from small_files import COT, HUMANEVAL, SQUAD, json_lines, write_file, write_manifest
+from task_code import task_utils
 
 from harness import data
+from harness.documents import Documents
 from harness.formats import direct_prompt
 from harness.mirror import DataError
 
@@ -29,6 +31,7 @@ def read(
     return data.documents_of(benchmark, subset, split)
 
 
+UTILS = task_utils("diffusionllm")
 MMLU = "mmlu/test/anatomy_test.csv"
 
 
@@ -128,11 +131,26 @@ def test_a_bad_json_row_is_named(mirror, name, benchmark, subset, split, row, me
         read(mirror, name, [json.dumps(row)], benchmark, subset, split)
 
 
-def test_rows_without_target_are_left_out_and_counted(mirror, caplog):
-    rows = json_lines({"inputs": "a", "targets": "B"}, {"inputs": "b", "targets": " "})
+def test_rows_without_target_are_left_out_and_counted(mirror):
+    rows = [{"inputs": "a", "targets": "B"}, {"inputs": "b", "targets": " "}, {"inputs": "c", "targets": None}]
     name = "diffusionllm_instruct/bbh-nlp/0-shot/validation/snarks.jsonl"
-    assert len(read(mirror, name, rows, "diffusionllm_bbh_nlp", "snarks", "0-shot")) == 1
-    assert "snarks.jsonl: 1 of 2 rows have no target and are left out." in caplog.text
+    found = read(mirror, name, json_lines(*rows), "diffusionllm_bbh_nlp", "snarks", "0-shot")
+    (kept,) = UTILS.labelled(Documents(found, data="somewhere"))
+    assert kept == {**found[0], "n_skipped": 2} and UTILS.labelled(Documents(found, data="here")).data == "here"
+    assert UTILS.match(kept, [" b\n"]) == {"exact_match": 1.0, "exact_match_mean": ("snarks", "", 1.0), "n_skipped": 2}
+    with pytest.raises(DataError, match="none of the 2 rows has a target"):
+        UTILS.labelled(Documents(found[1:]))
+
+
+def test_all_rows_of_a_file_are_held_against_the_published_number(mirror):
+    """Those without a target too: the whole file of an unlisted mirror is not refused for them."""
+    name = "diffusionllm_instruct/bbh-nlp/0-shot/validation/penguins_in_a_table.jsonl"
+    rows = [{"inputs": f"Question {n}", "targets": "A" if n % 4 else ""} for n in range(29)]
+    write_file(mirror, name, json_lines(*rows))
+    assert len(data.documents_of("diffusionllm_bbh_nlp", "penguins_in_a_table", "0-shot")) == 29
+    write_file(mirror, name, json_lines(*rows[:-1]))
+    with pytest.raises(DataError, match="28 rows, expected 29"):
+        data.documents_of("diffusionllm_bbh_nlp", "penguins_in_a_table", "0-shot")
 
 
 def test_parallel_files_must_be_parallel(mirror):

@@ -1,12 +1,43 @@
-"""Scores of DiffusionLLM's prompted files, whose reference is called `targets`."""
+"""Documents and scores of DiffusionLLM's prompted files, whose reference is called `targets`.
+
+Every score has `n_skipped` beside it: how many rows of the task's files have no target and are left out.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from harness import metrics
+from harness.documents import Documents
 from harness.extraction import bag_f1, mlqa_words
 from harness.languages import TYDIQA_CODES, first_guess
+from harness.mirror import DataError
+
+
+def labelled(documents: Documents) -> Documents:
+    """The rows that have a target; `n_skipped` of each is how many have none.
+
+    Raises:
+        DataError: no row has one.
+    """
+    kept = [doc for doc in documents if doc["targets"].strip()]
+    if not kept:
+        raise DataError(
+            f"none of the {len(documents)} rows has a target: these are unlabelled rows, which cannot be scored."
+        )
+    skipped = len(documents) - len(kept)
+    columns = [*documents.column_names, "n_skipped"]
+    return Documents([{**doc, "n_skipped": skipped} for doc in kept], columns, documents.data)
+
+
+def match(doc: dict, results: list[str]) -> dict[str, Any]:
+    """Lower-cased exact match, also by subject or task."""
+    return {**metrics.lowered_match(doc, results), "n_skipped": doc["n_skipped"]}
+
+
+def arithmetic(doc: dict, results: list[str]) -> dict[str, Any]:
+    """Exact match of the number, by three rules for it."""
+    return {**metrics.arithmetic(doc, results), "n_skipped": doc["n_skipped"]}
 
 
 def answer(doc: dict, results: list[str]) -> dict[str, Any]:
@@ -18,7 +49,7 @@ def answer(doc: dict, results: list[str]) -> dict[str, Any]:
     rouge_l = metrics.rouge(said, right)["rouge_l"]
     f1 = bag_f1(*(mlqa_words(text, TYDIQA_CODES[doc["subset"]]) for text in (said, right)))
     return {
-        **metrics.lowered_match(doc, results),
+        **match(doc, results),
         "f1": f1,
         "f1_mean": (doc["subset"], "", f1),
         "rouge_l": rouge_l,
@@ -30,4 +61,4 @@ def answer(doc: dict, results: list[str]) -> dict[str, Any]:
 
 def translation(doc: dict, results: list[str]) -> dict[str, Any]:
     """BLEU and chrF of the whole task; the files are lower-cased already."""
-    return metrics.translation({"reference": doc["targets"]}, results)
+    return {**metrics.translation({"reference": doc["targets"]}, results), "n_skipped": doc["n_skipped"]}
