@@ -130,13 +130,23 @@ def held(root: Path, name: str, listing: Mapping[str, str]) -> Held:
 
 def _not_official(root: Path, name: str, raw: bytes, official: OfficialFile) -> str:
     """What an unlisted file should be, what it is, and what to do."""
-    found, unix = hashlib.sha256(raw).hexdigest(), raw.replace(b"\r\n", b"\n")
-    same = any(hashlib.sha256(text).hexdigest() == official.sha256 for text in (unix, unix + b"\n"))
+    found = hashlib.sha256(raw).hexdigest()
+    same = any(hashlib.sha256(text).hexdigest() == official.sha256 for text in _with_other_line_ends(raw))
     return (
         f"{root / name} is not its authors' file: expected {official.size} bytes with sha256 {official.sha256[:12]}…, got "
         f"{len(raw)} with {found[:12]}… ({'only the line ends differ' if same else 'truncated, re-ordered or edited'}). Copy "
         f"it again, or list a deliberate subset in {root / 'MANIFEST.tsv'} (path, rows, bytes, sha256)."
     )
+
+
+def _with_other_line_ends(raw: bytes) -> Iterator[bytes]:
+    """The bytes with LF, with CRLF, and with CRLF but where a quotation is open (a CSV's cells keep their own line ends),
+    each with and without an end of the last line."""
+    unix = raw.replace(b"\r\n", b"\n").removesuffix(b"\n")
+    parts = unix.split(b'"')
+    rows = b'"'.join(part if index % 2 else part.replace(b"\n", b"\r\n") for index, part in enumerate(parts))
+    for text, end in ((unix, b"\n"), (unix.replace(b"\n", b"\r\n"), b"\r\n"), (rows, b"\r\n")):
+        yield from (text, text + end)
 
 
 def cells_of(line: str, columns: tuple[str, ...], path: Path, number: int) -> list[str]:
