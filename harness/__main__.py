@@ -50,7 +50,13 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser(
         "data", help="list what each task needs and where it would come from; check or fetch a mirror"
     )
-    listing.add_argument("--check", type=Path, metavar="DIR", help="hold the files of a mirror against their checksums")
+    listing.add_argument(
+        "--check",
+        type=Path,
+        metavar="DIR",
+        help="hold the files of a mirror against their checksums; "
+        "those of which none is known are read as a task would",
+    )
     listing.add_argument("--fetch", metavar="NAMES", help="benchmarks (comma-separated, or all) to copy from public "
                          "repositories, at pinned commits, into the mirror --into")  # fmt: skip
     listing.add_argument("--into", type=Path, metavar="DIR", help="the mirror that --fetch fills; what it has stays")
@@ -268,7 +274,7 @@ def _weights(root: Path) -> dict[str, str | None]:
 
 
 def list_data(arguments: argparse.Namespace) -> int:
-    """The `data` command; 1 if a checked mirror has changed files, or a fetched one lacks some."""
+    """The `data` command; 1 if a checked mirror has files that a task would refuse, or a fetched one lacks some."""
     if (arguments.fetch is None) != (arguments.into is None):
         raise ValueError("--fetch NAMES and --into DIR go together: which benchmarks, and the mirror they go into.")
     if arguments.fetch is not None and arguments.check is not None:

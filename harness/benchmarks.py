@@ -105,12 +105,18 @@ def hub_place(
 
 
 def how_to_fetch(spec: Benchmark) -> str:
+    """The command that makes a mirror of the benchmark, in brackets; nothing where it has no public place."""
+    command = fetch_command(spec)
+    return f" ({command} makes one)" if command else ""
+
+
+def fetch_command(spec: Benchmark, into: str = "DIR") -> str:
     """The command that fills a mirror with the benchmark; nothing where it has no public place."""
     from harness.catalogue import BENCHMARKS
     from harness.origins import fetchable
 
     name = next((name for name, known in BENCHMARKS.items() if known is spec), "")
-    return f" (python -m harness data --fetch {name} --into DIR makes one)" if name and fetchable(name) else ""
+    return f"python -m harness data --fetch {name} --into {into}" if name and fetchable(name) else ""
 
 
 def checked(document: Document, spec: Benchmark, where: str) -> Document:

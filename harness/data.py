@@ -1,35 +1,27 @@
 """Documents of a benchmark, from the hub or a local mirror. Torch-free.
 
 By default: the hub, at pinned commits (hub.py; loading scripts never run). With the setting `data: DIR` or
-`ANYORDER_DATA=DIR` (data_folder.py): only DIR, in the benchmarks' own file formats (mirror.py). There is no fallback from
+`ANYORDER_DATA=DIR` (data_folder.py): only DIR, in the benchmarks' own file formats (mirror_documents.py). There is no fallback from
 one to the other: what is missing is an error that names it. Both ways end in the same columns, those of
 the hub's copy, plus `id` and `source`, so that every logged sample says which file or revision it came
 from.
-
-A mirror file must be listed in DIR/MANIFEST.tsv (path, rows, bytes, sha256) with its true digest, or have the
-official one (checksums.tsv) or, where that is not known, the published number of rows: that is how a
-truncated or re-ordered copy is told from a deliberate subset.
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
-import logging
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from harness import hub, mirror, sandbox
+from harness import hub, sandbox
 from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, how_to_fetch, hub_place
 from harness.catalogue import REVISIONS
-from harness.data_folder import as_given, mirror_folder, mirror_setting, to_the_hub
+from harness.data_folder import as_given, mirror_folder, mirror_setting
 from harness.documents import Documents
 from harness.mirror import DataError, Document
+from harness.mirror_documents import from_mirror, in_mirror, refuse_dummy_labels, say_once
 from harness.prompts import Prompted, Template, check_settings, templates_for, with_prompts
-
-logger = logging.getLogger(__name__)
 
 
 def load(
@@ -145,7 +137,7 @@ def documents_of(
         if root is None:
             documents = _from_hub(spec, name, split, hub_place(spec, name, split, revisions, data), data)
         else:
-            documents = _from_mirror(spec, root, name, split, data)
+            documents = from_mirror(spec, root, name, split, data)
         for number, document in enumerate(documents):
             document.update(id=f"{benchmark}/{name}/{split}/{number}", source=place, language=name)
             document["source_id"] = (
@@ -162,7 +154,7 @@ def _warn_of_subset(spec: Benchmark, subset: str, published: list[int | None], c
     total = sum(rows for rows in published if rows is not None)
     if None not in published and count != total:
         which = f" ({subset})" if spec.file_rows else ""
-        _say_once(
+        say_once(
             f"{spec.title}{which}: the mirror has {count} of the published {total} items; "
             "scores are not comparable with published ones."
         )
@@ -185,7 +177,7 @@ def subsets_of(spec: Benchmark, subset: str, split: str, data: str | None = None
         raise DataError(f"{spec.title}: {as_given(data)} holds none of its files (such as {first}).")
     if len(held) < len(spec.subsets):
         missing = " ".join(name for name in spec.subsets if name not in held)
-        _say_once(f"{spec.title}: {as_given(data)} holds {len(held)} of {len(spec.subsets)}; without {missing}.")
+        say_once(f"{spec.title}: {as_given(data)} holds {len(held)} of {len(spec.subsets)}; without {missing}.")
     return held
 
 
@@ -207,85 +199,6 @@ def revision_of(source: str) -> dict[str, str]:
     return {repository: rest.partition("/")[0]} if place == "hub" else {}
 
 
-def in_mirror(spec: Benchmark, root: Path, subset: str, split: str) -> bool:
-    """Whether the mirror has the subset's files (BBH: its chain-of-thought prompt too) and, where one file holds all
-    subsets, lines of that subset."""
-    if subset == ALL:
-        return any(in_mirror(spec, root, name, split) for name in spec.subsets)
-    if "+" in subset:
-        return all(in_mirror(spec, root, name, split) for name in subset.split("+"))
-    path = root / spec.mirror_file(subset, split)
-    if not all(file.is_file() for file in (path, *(root / name for name in spec.beside(subset, split)))):
-        return False
-    return spec.file_rows is None or any(line.startswith(f"{subset}\t") for line in mirror.lines_of(path))
-
-
-def _from_mirror(spec: Benchmark, root: Path, subset: str, split: str, data: str | None) -> list[Document]:
-    name = spec.mirror_file(subset, split)
-    path = root / name
-    needed = (name, *spec.beside(subset, split))
-    if not in_mirror(spec, root, subset, split):
-        absent = next((root / file for file in needed if not (root / file).is_file()), path)
-        raise DataError(_missing(spec, absent, subset, split, data))
-    listed = [_verified(root, file) for file in needed]
-    lines = mirror.lines_of(path)
-    documents = [
-        checked(document, spec, f"{path} ({subset}), item {number}")
-        for number, document in enumerate(spec.parse(lines, path, subset), start=1)
-    ]
-    published = spec.rows(subset, split)
-    count, expected = (len(lines), spec.file_rows) if spec.file_rows else (len(documents), published)
-    if not listed[0] and expected is not None and count != expected:
-        raise DataError(
-            f"{path}: {count} rows, expected {expected} (truncated?). A deliberate subset must be listed in "
-            f"{root / 'MANIFEST.tsv'} (path, rows, bytes, sha256)."
-        )
-    if not documents:
-        raise DataError(f"{path}: no usable rows in '{subset}'.")
-    _refuse_dummy_labels(spec, documents, f"{path} ({subset})")
-    return documents
-
-
-GOLD_COLUMNS = ("label", "answer", "answer_right_ending")
-# No benchmark whose options are columns has so many questions of one subset with the same right option. (DiffusionLLM's
-# date_understanding has: A in all 73 rows. Its right answer is a text and is not looked at here.)
-ENOUGH_LABELS = 50
-
-
-def _refuse_dummy_labels(spec: Benchmark, documents: list[Document], where: str) -> None:
-    """DataError for a test set whose hidden labels were filled with one value: its first option would score 100 %."""
-    for column in GOLD_COLUMNS:
-        options = spec.columns.get(column)
-        values = [document[column] for document in documents] if isinstance(options, tuple) else []
-        if len(values) >= ENOUGH_LABELS and len(set(values)) == 1:
-            raise DataError(
-                f"{where}: '{column}' is {values[0]!r} in all {len(values)} rows: these are unlabelled test rows, which cannot "
-                "be scored; use a split with labels."
-            )
-
-
-def _missing(spec: Benchmark, path: Path, subset: str, split: str, data: str | None) -> str:
-    """What the mirror lacks, where it is published, and the other way to get it."""
-    what = f"{path} has no such lines" if path.is_file() else f"there is no {path}"
-    ways = [f"copy the file of {spec.published} there"] if spec.published else []
-    ways += [to_the_hub(data)] if spec.hub_file is not None else []
-    advice = f": {', or '.join(ways)}" if ways else ""
-    return f"{spec.title}: no {split} documents in '{subset}' in the mirror, {what}{advice}."
-
-
-def _verified(root: Path, name: str) -> bool:
-    """Whether the mirror's manifest lists the file; DataError if it is not the listed file, nor the official one."""
-    held = mirror.held(root, name, mirror.manifest(root))
-    if held.fault:
-        raise DataError(held.fault)
-    return held.listed
-
-
-@functools.cache  # once, not once per language
-def _say_once(text: str) -> None:
-    logger.warning("%s", text)
-
-
 def _from_hub(
     spec: Benchmark, subset: str, split: str, place: tuple[str, str, str], data: str | None
 ) -> list[Document]:
@@ -297,5 +210,5 @@ def _from_hub(
     published = spec.rows(subset, split)
     if published is not None and len(documents) != published:
         raise DataError(f"{where}: {len(documents)} rows, expected {published}.")
-    _refuse_dummy_labels(spec, documents, where)
+    refuse_dummy_labels(spec, documents, where)
     return documents

@@ -9,9 +9,9 @@ from pathlib import Path
 from harness import mirror
 from harness.benchmarks import Benchmark, files_of
 from harness.catalogue import BENCHMARKS, REVISIONS
-from harness.data import in_mirror
 from harness.data_folder import VARIABLE, mirror_folder
 from harness.mirror import DataError
+from harness.mirror_documents import faults_of_unlisted, in_mirror, unlisted_warning
 from harness.origins import fetchable, origins_of
 from harness.registration import tasks_known_here
 from harness.task_files import included, read_task
@@ -19,7 +19,10 @@ from harness.task_files import included, read_task
 
 @dataclass(frozen=True)
 class Check:
-    """One file of a mirror, its state there (see `mirror.Held`) and, if it is changed, the sentence about it."""
+    """One file of a mirror, its state there and, if that is `changed` or `refused`, the sentence about it.
+
+    The states are those of `mirror.Held` and `refused`: a file that no digest is known of, and that no task would read.
+    """
 
     benchmark: str
     path: str
@@ -31,9 +34,11 @@ def check_mirror(root: Path) -> Iterator[Check]:
     """Every file that the catalogue knows, with its state in the mirror `root`."""
     listing = mirror.manifest(root)
     for name, spec in BENCHMARKS.items():
+        refused = dict(faults_of_unlisted(spec, root))
         for path in files_of(spec):
             held = mirror.held(root, path, listing)
-            yield Check(name, path, held.state, held.fault)
+            state, fault = ("refused", refused[path]) if path in refused else (held.state, held.fault)
+            yield Check(name, path, state, fault)
 
 
 def tasks_by_benchmark() -> dict[str, list[str]]:
@@ -130,7 +135,7 @@ def _held_line(spec: Benchmark, root: Path | None) -> str:
 
 
 def check_report(root: Path) -> tuple[str, bool]:
-    """(the report, whether nothing is changed) of a mirror.
+    """(the report, whether no file is changed or refused) of a mirror.
 
     Raises:
         DataError: `root` is no folder, or holds no file of any benchmark.
@@ -145,8 +150,13 @@ def check_report(root: Path) -> tuple[str, bool]:
         raise DataError(f"{root} holds no file of any benchmark (such as {checks[0].path}).")
     lines = []
     for name, found in states.items():
-        counts = ", ".join(f"{len(found[state])} {state}" for state in ("ok", "subset", "unlisted", "changed", "missing") if state in found)  # fmt: skip
+        counts = ", ".join(f"{len(found[state])} {state}" for state in ("ok", "subset", "unlisted", "refused", "changed", "missing") if state in found)  # fmt: skip
         lines.append(f"{name:24} {counts}")
-    changed = {check.path: check.fault for check in checks if check.state == "changed"}
-    lines += [f"changed: {path}: {fault}" for path, fault in changed.items()]
-    return "\n".join(lines), not changed
+    lines += [
+        f"unlisted: {unlisted_warning(BENCHMARKS[name], root, found['unlisted'])}"
+        for name, found in states.items()
+        if "unlisted" in found
+    ]
+    wrong = {check.path: check for check in checks if check.fault}
+    lines += [f"{check.state}: {path}: {check.fault}" for path, check in wrong.items()]
+    return "\n".join(lines), not wrong

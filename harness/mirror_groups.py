@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.benchmarks import ALL, benchmark_of
 from harness.catalogue import BENCHMARKS
-from harness.data import in_mirror
 from harness.data_folder import as_given, data_setting, mirror_folder, to_the_hub
 from harness.mirror import DataError
+from harness.mirror_documents import in_mirror
 from harness.registration import arguments_of_task, below, tasks_below
 
 logger = logging.getLogger(__name__)

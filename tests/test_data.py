@@ -12,6 +12,7 @@ from small_files import (
     STORY_LINES,
     XCOPA_ROWS,
     XNLI_LINES,
+    exemplar_lines,
     winograd_line,
     write_file,
     write_manifest,
@@ -26,7 +27,7 @@ from harness.mirror import DataError, token_spans
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    data._say_once.cache_clear()
+    data.say_once.cache_clear()
     return tmp_path
 
 
@@ -95,6 +96,71 @@ def test_a_truncated_file_is_refused(mirror):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match="is not the file that .*MANIFEST.tsv lists"):
         xnli()
+
+
+PUBLISHED = [f"Premise {n}.\tHypothesis {n}.\t{('entailment', 'neutral')[n % 2]}" for n in range(2490)]
+
+
+def test_an_unlisted_file_of_no_known_digest_is_read_with_one_warning(mirror, caplog):
+    """Only the number of its rows speaks for it: a reversed copy has the same."""
+    write_file(mirror, "xnli/dev-en.tsv", PUBLISHED)
+    write_file(mirror, "xnli/dev-de.tsv", PUBLISHED[::-1])
+    with caplog.at_level(logging.WARNING):
+        assert [row["label"] for row in xnli("en")] == [row["label"] for row in xnli("de")][::-1]
+    assert caplog.messages == [
+        f"XNLI: neither listed in {mirror / 'MANIFEST.tsv'} nor of a known digest: 2 of its files (such as xnli/dev-de.tsv). "
+        "A re-ordered copy could not be told: list them (tab-separated path, rows, bytes, sha256)."
+    ]
+    write_manifest(mirror)
+    data.say_once.cache_clear()
+    caplog.clear()
+    assert len(xnli("en")) == 2490 and caplog.messages == []
+
+
+@pytest.mark.parametrize("different", [624, 1245])
+def test_a_subset_filled_up_to_the_published_number_is_refused(mirror, different):
+    write_file(mirror, "xnli/dev-en.tsv", (PUBLISHED[:different] * 4)[:2490])
+    with pytest.raises(DataError, match=f"only {different} of its 2490 rows are different: rows are repeated. If that"):
+        xnli()
+    write_file(mirror, "xnli/dev-en.tsv", [*PUBLISHED[:1500], *PUBLISHED[:990]])  # more than published sets repeat
+    assert len(xnli()) == 2490
+    write_file(mirror, "xnli/dev-en.tsv", (PUBLISHED[:different] * 4)[:2490])
+    write_manifest(mirror)
+    assert len(xnli()) == 2490
+
+
+def test_a_file_of_which_nothing_is_known_must_be_listed(mirror):
+    row = json.dumps({"prompt": "A text.", "completion": "A title."})
+    write_file(mirror, "gigaword_p3/gigaword_TLDR.jsonl", [row])
+    known = "neither a digest nor a number of rows is known that it could be held against: list it in"
+    with pytest.raises(DataError, match=rf"gigaword_TLDR.jsonl: {known} .*MANIFEST.tsv \(tab-separated path, rows"):
+        documents_of("gigaword_p3", "TLDR", "train")
+    write_manifest(mirror)
+    assert len(documents_of("gigaword_p3", "TLDR", "train")) == 1
+
+
+def test_a_listed_file_does_not_vouch_for_the_one_beside_it(mirror):
+    """A deliberate subset of a translation has two files: both must be listed."""
+    write_file(mirror, "wmt14_hi_en/newstest2014.hi.txt", ["एक", "दो"])
+    write_manifest(mirror)
+    write_file(mirror, "wmt14_hi_en/newstest2014.en.txt", ["two", "one"])
+    with pytest.raises(DataError, match="2 rows, expected 2507"):
+        documents_of("wmt14", "hi-en", "test")
+    write_manifest(mirror)
+    assert len(documents_of("wmt14", "hi-en", "test")) == 2
+
+
+def test_the_worked_examples_can_be_fetched(mirror):
+    """MGSM's exemplars.py is published as its questions are, and both errors say how to get it."""
+    write_file(mirror, "mgsm/mgsm_sw.tsv", ["Q?\t1"])
+    command = f"python -m harness data --fetch mgsm --into {mirror}"
+    with pytest.raises(
+        DataError, match=f"there is no {mirror}/mgsm/exemplars.py: copy the file of .* there, or {command}"
+    ):
+        data.documents_of("mgsm", "sw", "train")
+    write_file(mirror, "mgsm/exemplars.py", exemplar_lines(("sw",), 7))
+    with pytest.raises(DataError, match=f"7 rows, expected 8 .* Or remove it and fetch it anew: {command}"):
+        data.documents_of("mgsm", "sw", "train")
 
 
 def test_a_subset_is_said_once(mirror, caplog):
@@ -221,7 +287,8 @@ def test_unknown_names_list_the_nearest(mirror):
 def test_the_mirror_never_falls_back_to_the_hub(hub, mirror, monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(mirror))
     with pytest.raises(
-        DataError, match="XNLI: no validation documents in 'bg' in the mirror, there is no .*dev-bg.tsv: unset"
+        DataError,
+        match="XNLI: no validation documents in 'bg' in the mirror, there is no .*dev-bg.tsv: python -m harness data --fetch xnli --into .*, or unset",
     ):
         xnli("bg")
     assert hub.asked == []

@@ -10,6 +10,7 @@ from shared_files import REAL, needs_real
 from small_files import XNLI_LINES, write_file, write_manifest, write_mirror
 
 from harness.catalogue import BENCHMARKS
+from harness.data import documents_of
 from harness.data_report import check_mirror, check_report, document_arguments, sources_table, tasks_by_benchmark
 from harness.mirror import DataError, OfficialFile
 from harness.registration import arguments_of_task, task_manager, tasks_known_here
@@ -50,14 +51,37 @@ def test_states_of_files(monkeypatch, tmp_path):
     official = {"xnli/dev-fr.tsv": OfficialFile(9, "0" * 64)}
     monkeypatch.setattr("harness.mirror.official_files", lambda: official)
     states = {check.path: check.state for check in check_mirror(tmp_path) if check.benchmark == "xnli"}
-    wanted = {"en": "ok", "de": "changed", "fr": "subset", "ru": "unlisted", "sw": "missing"}
+    wanted = {"en": "ok", "de": "changed", "fr": "subset", "ru": "refused", "sw": "missing"}
     assert {name: states[f"xnli/dev-{name}.tsv"] for name in wanted} == wanted
     report, whole = check_report(tmp_path)
     assert (
         not whole
         and "changed: xnli/dev-de.tsv" in report
-        and "1 ok, 1 subset, 1 unlisted, 1 changed, 26 missing" in report
+        and "1 ok, 1 subset, 1 refused, 1 changed, 26 missing" in report
     )
+
+
+def test_unlisted_files_are_read_as_a_task_would(monkeypatch, tmp_path):
+    """What the check calls refused is what `load` refuses, in the same sentence; the others are named as unlisted."""
+    rows = [f"Premise {n}.\tHypothesis {n}.\tneutral" for n in range(2489)]
+    files = {"en": XNLI_LINES, "de": rows[:1245] * 2, "ru": ["only\ttwo"], "fr": [*rows, XNLI_LINES[0]]}
+    for name, lines in files.items():
+        write_file(tmp_path, f"xnli/dev-{name}.tsv", lines)
+    write_file(tmp_path, "gigaword_p3/gigaword_TLDR.jsonl", ['{"prompt": "a", "completion": "b"}'])
+    report, whole = check_report(tmp_path)
+    assert not whole and f"{'xnli':24} 1 unlisted, 3 refused, 26 missing" in report
+    assert f"unlisted: XNLI: neither listed in {tmp_path / 'MANIFEST.tsv'} nor of a known digest: 1 of its" in report
+    for benchmark, subset, split, path in [
+        *(("xnli", name, "validation", f"xnli/dev-{name}.tsv") for name in ("en", "de", "ru")),
+        ("gigaword_p3", "TLDR", "train", "gigaword_p3/gigaword_TLDR.jsonl"),
+    ]:
+        with pytest.raises(DataError) as error:
+            documents_of(benchmark, subset, split, data=str(tmp_path))
+        assert f"refused: {path}: {error.value}" in report.split("\n")
+    assert len(documents_of("xnli", "fr", "validation", data=str(tmp_path))) == 2490
+    write_manifest(tmp_path)
+    report, whole = check_report(tmp_path)
+    assert whole and "unlisted" not in report and "refused" not in report
 
 
 def test_no_mirror_at_all(tmp_path):
@@ -75,6 +99,9 @@ def test_the_command(tmp_path):
     assert done.returncode == 0 and "xnli" in done.stdout
     write_file(tmp_path, "xnli/dev-en.tsv", XNLI_LINES[:1])
     assert subprocess.run(call, capture_output=True, text=True).returncode == 1
+    (tmp_path / "MANIFEST.tsv").unlink()
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 1 and "1 rows, expected 2490 (truncated?)" in done.stdout
 
 
 @needs_real

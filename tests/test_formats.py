@@ -19,7 +19,7 @@ from harness.mirror import DataError
 @pytest.fixture
 def mirror(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
-    data._say_once.cache_clear()
+    data.say_once.cache_clear()
     return tmp_path
 
 
