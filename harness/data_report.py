@@ -90,7 +90,7 @@ def sources_table(data: str | None = None) -> str:
     for name, spec in BENCHMARKS.items():
         first, split = spec.subsets[0], spec.splits[0]
         lines += [
-            f"\n{spec.title}: {len(tasks.get(name, []))} tasks ({', '.join(tasks.get(name, ['none'])[:3])}, …)",
+            f"\n{spec.title}: {_tasks_line(tasks.get(name, []))}",
             f"  licence  {spec.licence}",
             f"  hub      {_hub_line(spec, first, split)}",
             f"  mirror   {spec.mirror_file(first, split)}{_held_line(spec, root)}",
@@ -104,6 +104,12 @@ def sources_table(data: str | None = None) -> str:
     return "\n".join(lines)
 
 
+def _tasks_line(tasks: list[str]) -> str:
+    """How many, and the first three of them."""
+    few = ", ".join(tasks[:3]) + (", …" if len(tasks) > 3 else "")
+    return f"{len(tasks)} task{'' if len(tasks) == 1 else 's'}{f' ({few})' if tasks else ''}"
+
+
 def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
     if spec.hub_file is None:
         return "no copy that may be used: a mirror only"
@@ -112,11 +118,11 @@ def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
 
 
 def _fetch_line(name: str) -> str:
-    """What `--fetch` would copy, and from where."""
-    paths = fetchable(name)
+    """What `--fetch` would copy, and from where; without it, where its authors keep the files."""
+    paths, place = fetchable(name), BENCHMARKS[name].published
     total = len(files_of(BENCHMARKS[name]))
     if not paths:
-        return "by hand: no public place is known"
+        return f"by hand, from {place}" if place else "by hand: no public place is known"
     return f"{len(paths)} of {total} files from {', '.join(origins_of(paths))}"
 
 

@@ -22,7 +22,24 @@ def test_every_benchmark_has_a_task_and_a_line(monkeypatch):
     table = sources_table()
     assert table.startswith("documents come from the hub (ANYORDER_DATA is not set)")
     assert all(f"\n{spec.title}: " in table and f"licence  {spec.licence}" in table for spec in BENCHMARKS.values())
+    assert "\nGigaword: 1 task (anyorder_gigaword)\n" in table
+    assert "\nMMLU: 4 tasks (anyorder_mmlu, anyorder_mmlu_ablated, anyorder_mmlu_cloze, …)\n" in table
+    assert "3 tasks (diffusionllm_bbh_nlp_0shot, diffusionllm_bbh_nlp_1shot, diffusionllm_bbh_nlp_3shot)\n" in table
+    by_hand = {name: line for name, line in _fetch_lines(table).items() if line.startswith("by hand")}
+    assert by_hand == {
+        **{
+            name: f"by hand, from {BENCHMARKS[name].published}"
+            for name in ("xstorycloze", "anli", "winogrande", "tydiqa", "xlsum")
+        },
+        **dict.fromkeys(("rte", "cb", "gigaword", "gigaword_p3", "mlsum"), "by hand: no public place is known"),
+    }
     assert "juletxara/mgsm@f52417ca77bd71e9888ddc29f92587660725d2b4/mgsm_bn.tsv" in table
+
+
+def _fetch_lines(table: str) -> dict[str, str]:
+    """{benchmark: what is behind `fetch`}, in the catalogue's order."""
+    lines = [line.removeprefix("  fetch    ") for line in table.split("\n") if line.startswith("  fetch ")]
+    return dict(zip(BENCHMARKS, lines, strict=True))
 
 
 def test_what_the_yaml_files_say_is_what_lm_eval_reads():

@@ -122,6 +122,10 @@ def test_coqa_s_prompt_and_answers():
     utils = task_utils("im_benchmarks")
     expected = "Ann has a red boat.\n\nQ: Who has it?\n\nA: Ann\n\nQ: What colour is the boat?\n\nA:"
     assert utils.conversation(TALK) == expected and utils.answers(TALK) == ["red", "a deep red"]
+    said = {"answers": ["Yes"], "questions": ["Is it?"]}
+    talk = {name: {"input_text": texts} for name, texts in said.items()}
+    others = {str(n): {"input_text": [text]} for n, text in enumerate(["No", "yes", "no", "Perhaps"])}
+    assert utils.answers({**talk, "additional_answers": others}) == ["Yes", "No", "Perhaps"]
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,13 @@ def conversation(doc: dict) -> str:
 
 
 def answers(doc: dict) -> list[str]:
-    """The last turn's answers, the first annotator's first, without repetitions (of another case)."""
+    """The last turn's answers, the first annotator's first, without repetitions (of another case: the first spelling stays)."""
     others = [annotator["input_text"] for annotator in (doc.get("additional_answers") or {}).values()]
     found = [given[len(doc["questions"]["input_text"]) - 1] for given in (doc["answers"]["input_text"], *others)]
-    return list({answer.lower(): answer for answer in reversed(found)}.values())[::-1]
+    first: dict[str, str] = {}
+    for answer in found:
+        first.setdefault(answer.lower(), answer)
+    return list(first.values())
 
 
 def word_f1(answer: str, right: str) -> float:
