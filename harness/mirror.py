@@ -16,7 +16,7 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,10 @@ def lines_of(path: Path) -> list[str]:
 
 
 def manifest(root: Path) -> dict[str, str]:
-    """Path → sha256 of the files that the mirror's own MANIFEST.tsv lists; empty where there is none."""
+    """Path → sha256 of the files that the mirror's own MANIFEST.tsv lists; empty where there is none.
+
+    It may be written by hand: `./` before a path and digests in capitals are read as those without.
+    """
     path = root / "MANIFEST.tsv"
     if not path.is_file():
         return {}
@@ -80,7 +83,7 @@ def manifest(root: Path) -> dict[str, str]:
     name, digest = header.index("path"), header.index("sha256")
     for number, row in enumerate(rows, start=2):
         cells_of("\t".join(row), tuple(header), path, number)
-    return {row[name]: row[digest] for row in rows}
+    return {PurePosixPath(row[name]).as_posix(): row[digest].lower() for row in rows}
 
 
 class OfficialFile(NamedTuple):

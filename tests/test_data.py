@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from typing import Any
@@ -172,6 +173,13 @@ def test_a_subset_is_said_once(mirror, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "XNLI: the mirror has 3 of the published 2490 items; scores are not comparable with published ones."
     ]
+
+
+def test_a_manifest_written_by_hand(mirror):
+    path = write_file(mirror, "xnli/dev-en.tsv", XNLI_LINES)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_file(mirror, "MANIFEST.tsv", ["sha256\tpath", f"{digest.upper()}\t./xnli/dev-en.tsv"], end="\r\n")
+    assert len(xnli()) == 3
 
 
 def test_a_damaged_manifest_is_named(mirror):
