@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-NORMALISED = {"cpu": 2**20}  # elements that are normalised together: on a processor what its caches hold
+NORMALISED = {"cpu": 2**18}  # elements that are normalised together: on a processor what its caches hold
 NORMALISED_ELSEWHERE = 2**26
 
 
