@@ -21,8 +21,8 @@ class Benchmark:
     column to `str` (a text that is not empty), `list` (texts, at least one), `None` (anything) or the values it may
     take. `rows`, `mirror_file` and `hub_file` are functions of (subset, split): the published number of documents (None:
     not known), the file below the mirror's folder, and (repository, path) on the hub; `hub_file` is None where the hub has
-    no copy that may be used. `parse` turns the lines of a mirror file into documents, `convert` a row of the hub
-    (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
+    no copy that may be used. `parse` turns the lines of a mirror file into documents (and of a file of the hub that is as
+    its authors published it), `convert` a row of a parquet file of the hub (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
     lines of a file that holds all subsets, its first column being the subset. `hidden` are the columns that the
     ablated contrast task hides. `promptsource` is the folder of its templates there. `published` is where the authors keep
     the files that a mirror needs.
@@ -91,25 +91,20 @@ def hub_place(
     errors name, where it says `hub`.
 
     Raises:
-        DataError: the benchmark has no copy on the hub, or no commit of it is pinned or given.
+        DataError: the benchmark has no copy on the hub.
     """
     from harness.catalogue import REVISIONS
 
     if spec.hub_file is None:
         raise DataError(
-            f"{spec.title} has no copy on the hub that may be used: set {mirror_setting(data)} to a local mirror{_how_to_fetch(spec)}."
+            f"{spec.title} has no copy on the hub that may be used: set {mirror_setting(data)} to a local mirror{how_to_fetch(spec)}."
         )
     repository, path = spec.hub_file(subset, split)
-    revision = (revisions or {}).get(repository) or REVISIONS.get(repository)
-    if not revision:
-        raise DataError(
-            f"{spec.title}: no commit of {repository} is pinned, because none could be verified. Name one with --metadata "
-            f'\'{{"data_revisions": {{"{repository}": "COMMIT"}}}}\', or set {mirror_setting(data)}{_how_to_fetch(spec)}.'
-        )
+    revision = (revisions or {}).get(repository) or REVISIONS[repository]
     return repository, revision, path
 
 
-def _how_to_fetch(spec: Benchmark) -> str:
+def how_to_fetch(spec: Benchmark) -> str:
     """The command that fills a mirror with the benchmark; nothing where it has no public place."""
     from harness.catalogue import BENCHMARKS
     from harness.origins import fetchable

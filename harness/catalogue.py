@@ -10,7 +10,7 @@ from harness import formats, mirror
 from harness.benchmarks import Benchmark
 from harness.languages import TYDIQA_CODES
 
-REVISIONS: dict[str, str | None] = {  # None: no commit could be verified; the user names one (see `hub_place`)
+REVISIONS = {  # hub repository → commit
     "facebook/xnli": "b8dd5d7af51114dbda02c0e3f6133f332186418e",
     "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
     "cambridgeltl/xcopa": "d36092ac152946cbcd860bf813c3b03e48c3ef3d",
@@ -22,10 +22,10 @@ REVISIONS: dict[str, str | None] = {  # None: no commit could be verified; the u
     "google-research-datasets/tydiqa": "da78f23f9119363459acbaf46bf89426ff26c259",
     "facebook/anli": "8e4813d81f46d313dac7892e1c28076917cfcdf9",
     "SaylorTwift/bbh": "b5306be6f827cfafbb545ff5a51f96916029b0fd",
-    "juletxara/mgsm": None,
+    "juletxara/mgsm": "f52417ca77bd71e9888ddc29f92587660725d2b4",
     "wmt/wmt14": "b199e406369ec1b7634206d3ded5ba45de2fe696",
-    "csebuetnlp/xlsum": None,
-    "reciTAL/mlsum": None,
+    "csebuetnlp/xlsum": "78642a3f8d2682887683ac9e62ed2d6f33c87316",
+    "mteb/mlsum": "b4efe498c4d0b9d7bdd2905f6fff4e22ae251d00",
 }
 XWINOGRAD_ROWS = {"en": 2325, "fr": 83, "jp": 959, "pt": 263, "ru": 315, "zh": 504}
 TYDIQA_ROWS = {"ar": 921, "bn": 113, "en": 440, "fi": 782, "id": 565, "ko": 276, "ru": 812, "sw": 499, "te": 669}
@@ -64,12 +64,16 @@ BBH_NLP_ROWS = dict(
     salient_translation_error_detection=199, sports_understanding=197, movie_recommendation=100, ruin_names=89,
     date_understanding=73, disambiguation_qa=51, causal_judgment=38, snarks=36, penguins_in_a_table=29,
 )  # fmt: skip
-XLSUM_LANGUAGES = tuple(
-    """amharic arabic azerbaijani bengali burmese chinese_simplified chinese_traditional english french gujarati hausa
-    hindi igbo indonesian japanese kirundi korean kyrgyz marathi nepali oromo pashto persian pidgin portuguese punjabi
-    russian scottish_gaelic serbian_cyrillic serbian_latin sinhala somali spanish swahili tamil telugu thai tigrinya
-    turkish ukrainian urdu uzbek vietnamese welsh yoruba""".split()
-)
+XLSUM_ROWS = dict(
+    amharic=719, arabic=4689, azerbaijani=809, bengali=1012, burmese=570, chinese_simplified=4670,
+    chinese_traditional=4670, english=11535, french=1086, gujarati=1139, hausa=802, hindi=8847, igbo=522,
+    indonesian=4780, japanese=889, kirundi=718, korean=550, kyrgyz=500, marathi=1362, nepali=725, oromo=757,
+    pashto=1794, persian=5906, pidgin=1151, portuguese=7175, punjabi=1026, russian=7780, scottish_gaelic=500,
+    serbian_cyrillic=909, serbian_latin=909, sinhala=500, somali=745, spanish=4763, swahili=987, tamil=2027,
+    telugu=1302, thai=826, tigrinya=681, turkish=3397, ukrainian=5399, urdu=8458, uzbek=590, vietnamese=4013,
+    welsh=1216, yoruba=793,
+)  # fmt: skip
+MLSUM_ROWS = {"de": 10701, "es": 13920, "fr": 15828, "ru": 757, "tu": 12775}
 NLI = {"premise": str, "hypothesis": str}
 
 
@@ -207,8 +211,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         columns={"question": str, "answer": str}, rows=lambda subset, split: 250 if split == "test" else 8,
         mirror_file=lambda subset, split: f"mgsm/mgsm_{subset}.tsv" if split == "test" else "mgsm/exemplars.py",
         parse=formats.parse_mgsm, published="github.com/google-research/url-nlp",
-        hub_file=lambda subset, split: ("juletxara/mgsm", f"{subset}/{split}-00000-of-00001.parquet"),
-        convert=formats.mgsm_from_hub,
+        hub_file=lambda subset, split: ("juletxara/mgsm", f"mgsm_{subset}.tsv" if split == "test" else "exemplars.py"),
     ),
     "tydiqa": Benchmark(
         title="TyDiQA-GoldP", licence="Apache-2.0; passages CC BY-SA", subsets=tuple(TYDIQA_ROWS), splits=("validation",),
@@ -258,17 +261,17 @@ BENCHMARKS: dict[str, Benchmark] = {
         mirror_file=lambda subset, split: f"gigaword_p3/gigaword_{subset}.jsonl", parse=formats.parse_p3,
     ),
     "xlsum": Benchmark(
-        title="XL-Sum", licence="CC BY-NC-SA 4.0", subsets=XLSUM_LANGUAGES, splits=("test",),
-        columns={"text": str, "summary": str}, rows=lambda subset, split: None,
+        title="XL-Sum", licence="CC BY-NC-SA 4.0", subsets=tuple(XLSUM_ROWS), splits=("test",),
+        columns={"text": str, "summary": str}, rows=lambda subset, split: XLSUM_ROWS[subset],
         mirror_file=lambda subset, split: f"xlsum/{subset}_{split}.jsonl", parse=formats.parse_json_lines,
         hub_file=lambda subset, split: ("csebuetnlp/xlsum", f"{subset}/{split}/0000.parquet"),
         published="github.com/csebuetnlp/xl-sum",
     ),
     "mlsum": Benchmark(
-        title="MLSUM", licence="research use", subsets=("de", "es", "fr", "ru", "tu"), splits=("test",),
-        columns={"text": str, "summary": str}, rows=lambda subset, split: None,
+        title="MLSUM", licence="research use", subsets=tuple(MLSUM_ROWS), splits=("test",),
+        columns={"text": str, "summary": str}, rows=lambda subset, split: MLSUM_ROWS[subset],
         mirror_file=lambda subset, split: f"mlsum/{subset}_{split}.jsonl", parse=formats.parse_json_lines,
-        hub_file=lambda subset, split: ("reciTAL/mlsum", f"{subset}/{split}/0000.parquet"),
+        hub_file=lambda subset, split: ("mteb/mlsum", f"{subset}/{split}-00000-of-00001.parquet"),
     ),
     "diffusionllm_mmlu": _prompted(
         "MMLU", "mmlu", tuple(MMLU_ROWS), lambda subset, split: MMLU_ROWS[subset], subset_is="subject",

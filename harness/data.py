@@ -1,6 +1,6 @@
 """Documents of a benchmark, from the hub or a local mirror. Torch-free.
 
-By default: the hub, at pinned commits, parquet only (loading scripts never run). With the setting `data: DIR` or
+By default: the hub, at pinned commits (hub.py; loading scripts never run). With the setting `data: DIR` or
 `ANYORDER_DATA=DIR` (data_folder.py): only DIR, in the benchmarks' own file formats (mirror.py). There is no fallback from
 one to the other: what is missing is an error that names it. Both ways end in the same columns, those of
 the hub's copy, plus `id` and `source`, so that every logged sample says which file or revision it came
@@ -16,12 +16,14 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import mirror, sandbox
-from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, hub_place
+from harness import hub, mirror, sandbox
+from harness.benchmarks import ALL, Benchmark, benchmark_of, checked, how_to_fetch, hub_place
+from harness.catalogue import REVISIONS
 from harness.data_folder import as_given, mirror_folder, mirror_setting, to_the_hub
 from harness.documents import Documents
 from harness.mirror import DataError, Document
@@ -109,12 +111,26 @@ def _check_types(prompts: Any, samples: Any, revisions: Any, others: Mapping[str
         raise DataError(f"prompts should be a text (names separated by commas, or promptsource:PATH), got {prompts!r}.")
     if not isinstance(samples, int) or samples < 1:
         raise DataError(f"samples should be a whole number from 1 on, got {samples!r}.")
-    if not isinstance(revisions, (Mapping, type(None))):
-        raise DataError(f"data_revisions should be an object {{repository: commit}}, got {revisions!r}.")
+    _check_revisions(revisions)
     for key in others:
         near = difflib.get_close_matches(key, SETTINGS, n=1, cutoff=0.8)
         if near:
             raise DataError(f"unknown setting '{key}' of the tasks. Did you mean '{near[0]}'?")
+
+
+def _check_revisions(revisions: Any) -> None:
+    """DataError unless these are full commits of repositories that a benchmark is read from: a branch's name moves."""
+    if not isinstance(revisions, (Mapping, type(None))):
+        raise DataError(f"data_revisions should be an object {{repository: commit}}, got {revisions!r}.")
+    from harness.config import unknown
+
+    for repository, commit in (revisions or {}).items():
+        if repository not in REVISIONS:
+            raise DataError(unknown("data_revisions: repository", repository, list(REVISIONS)))
+        if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40}", commit):
+            raise DataError(
+                f"data_revisions: {repository} should be a full commit (40 hexadecimal digits), got {commit!r}."
+            )
 
 
 def documents_of(
@@ -127,7 +143,7 @@ def documents_of(
     for name in names:
         place = source_of(benchmark, name, split, revisions, data)
         if root is None:
-            documents = _from_hub(spec, name, split, revisions, data)
+            documents = _from_hub(spec, name, split, hub_place(spec, name, split, revisions, data), data)
         else:
             documents = _from_mirror(spec, root, name, split, data)
         for number, document in enumerate(documents):
@@ -269,20 +285,13 @@ def _say_once(text: str) -> None:
 
 
 def _from_hub(
-    spec: Benchmark, subset: str, split: str, revisions: Mapping[str, str] | None, data: str | None
+    spec: Benchmark, subset: str, split: str, place: tuple[str, str, str], data: str | None
 ) -> list[Document]:
-    import datasets
-
-    repository, revision, path = hub_place(spec, subset, split, revisions, data)
-    where = f"{spec.title} ({subset}) at {repository}@{revision[:12]}/{path}"
-    try:
-        rows = datasets.load_dataset(repository, data_files={split: path}, revision=revision, split=split)
-    except Exception as error:  # the hub's clients raise a dozen unrelated types; each of them ends this task
-        what = "the hub could not be reached" if isinstance(error, ConnectionError) else "the hub's copy is unusable"
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{where}: {what} ({reason}). Set {mirror_setting(data)} to read a local mirror.") from error
-    converted = ((number, spec.convert(dict(row), subset)) for number, row in enumerate(rows, start=1))
-    documents = [checked(row, spec, f"{where}, row {number}") for number, row in converted if row is not None]
+    where = f"{spec.title} ({subset}) at {place[0]}@{place[1][:12]}/{place[2]}"
+    rows = hub.rows_of(
+        spec, subset, place, where, f"Set {mirror_setting(data)} to read a local mirror{how_to_fetch(spec)}."
+    )
+    documents = [checked(row, spec, f"{where}, item {number}") for number, row in enumerate(rows, start=1)]
     published = spec.rows(subset, split)
     if published is not None and len(documents) != published:
         raise DataError(f"{where}: {len(documents)} rows, expected {published}.")

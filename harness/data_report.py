@@ -103,7 +103,7 @@ def _hub_line(spec: Benchmark, subset: str, split: str) -> str:
     if spec.hub_file is None:
         return "no copy that may be used: a mirror only"
     repository, path = spec.hub_file(subset, split)
-    return f"{repository}@{(REVISIONS[repository] or 'COMMIT to be named (data_revisions)')[:40]}/{path}"
+    return f"{repository}@{REVISIONS[repository]}/{path}"
 
 
 def _fetch_line(name: str) -> str:

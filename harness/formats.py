@@ -138,11 +138,6 @@ def _literal(name: str, lines: list[str], path: Path) -> Any:
     raise DataError(f"{path}: expected an assignment to {name}.")
 
 
-def mgsm_from_hub(row: Document, subset: str) -> Document | None:
-    """A row of juletxara/mgsm: `answer` is the worked solution of an example, and empty in the test split."""
-    return {"question": row["question"], "answer": row["answer"] or str(row["answer_number"])}
-
-
 def parse_squad(lines: list[str], path: Path, subset: str) -> Iterator[Document]:
     """SQuAD 1.1's layout: data[paragraphs[context, qas[answers[text], question, id]]]; one document per question.
 

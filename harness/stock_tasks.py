@@ -2,7 +2,7 @@
 
 The YAML says which of lm-eval's files it starts from (`stock: piqa/piqa.yaml`, below lm_eval/tasks) and what differs.
 `blank: [COLUMN, …]` empties these columns of its questions, not of its examples: what the answers alone are worth.
-Such a task reads lm-eval's own source on the hub, at the commit `dataset_kwargs: {revision: …}` if the YAML names one.
+Such a task reads lm-eval's own source on the hub, at the commit of `dataset_kwargs: {revision: …}`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,16 @@ def tokenizer(tmp_path_factory):
     return load_tokenizer(str(folder))
 
 
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The hub: a server on this machine, with an empty cache of its client; ANYORDER_DATA is not set."""
+    from hub_server import Hub
+
+    server = Hub(monkeypatch, tmp_path / "hub-cache")
+    yield server
+    server.stop()
+
+
 def special(tokenizer):
     """The special ids of a tokenizer."""
     from harness.loading import special_ids

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent; `length`: the Content-Length announced (None: none), true or not."""
+    """What is sent (a HEAD is answered without the body); `length`: the Content-Length announced (None: none), true or not."""
 
     status: int
     body: bytes = b""
     length: int | None = None
     content_type: str = "application/octet-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class LocalServer:
-    """Answers GET and POST by a function (path without the first slash, body of the request) → Reply.
+    """Answers GET, HEAD and POST by a function (path without the first slash, body of the request) → Reply.
 
     `url` ends with a slash; `asked`: paths in the order they came. `stop` may be called twice; leaving `with` does it.
     """
@@ -35,12 +36,15 @@ class LocalServer:
                 reply = answer(path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
                 self.send_response(reply.status)
                 self.send_header("Content-Type", reply.content_type)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
                 if reply.length is not None:
                     self.send_header("Content-Length", str(reply.length))
                 self.end_headers()
-                self.wfile.write(reply.body)
+                if self.command != "HEAD":
+                    self.wfile.write(reply.body)
 
-            do_POST = do_GET
+            do_HEAD = do_POST = do_GET
 
             def log_message(self, format, *args):
                 pass

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from typing import Any
 
-import datasets
 import pytest
 from shared_files import REAL, needs_real
 from small_files import (
@@ -21,8 +19,7 @@ from small_files import (
 )
 
 from harness import data
-from harness.benchmarks import hub_place
-from harness.catalogue import BENCHMARKS, REVISIONS
+from harness.catalogue import BENCHMARKS
 from harness.mirror import DataError, token_spans
 
 
@@ -31,22 +28,6 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path))
     data._say_once.cache_clear()
     return tmp_path
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """The hub, out of reach: tests put rows or an exception into `answer` and read the `calls`."""
-    monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    calls, answer = [], {}
-
-    def load_dataset(path, **arguments):
-        calls.append((path, arguments))
-        if "error" in answer:
-            raise answer["error"]
-        return datasets.Dataset.from_list(answer["rows"])
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return calls, answer
 
 
 def documents_of(benchmark: str, language: str, split: str) -> list[Any]:
@@ -233,48 +214,19 @@ def test_unknown_names_list_the_nearest(mirror):
         data.load(benchmark="xnli", subset="en", split="train")
 
 
-def test_the_mirror_never_falls_back_to_the_hub(hub, mirror):
-    calls, _ = hub
+def test_the_mirror_never_falls_back_to_the_hub(hub, mirror, monkeypatch):
+    monkeypatch.setenv("ANYORDER_DATA", str(mirror))
     with pytest.raises(
         DataError, match="XNLI: no validation documents in 'bg' in the mirror, there is no .*dev-bg.tsv: unset"
     ):
         xnli("bg")
-    assert calls == []
+    assert hub.asked == []
 
 
 def test_a_mirror_that_is_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("ANYORDER_DATA", str(tmp_path / "none"))
     with pytest.raises(DataError, match="ANYORDER_DATA=.*none is not a folder"):
         xnli()
-
-
-# -- hub
-
-
-def test_the_hub_is_asked_for_one_parquet_file_at_a_commit(hub):
-    calls, answer = hub
-    answer["rows"] = [{**row, "idx": i, "changed": False} for i, row in enumerate(XCOPA_ROWS * 50)]
-    documents = data.load(benchmark="xcopa", subset="sw", split="validation")["validation"]
-    (path, arguments), spec = calls[0], BENCHMARKS["xcopa"]
-    repository, revision, file = hub_place(spec, "sw", "validation")
-    assert path == repository == "cambridgeltl/xcopa"
-    assert arguments == {"data_files": {"validation": file}, "revision": revision, "split": "validation"}
-    assert len(documents) == 100 and documents[1]["choice2"] == "It rained."
-    assert set(documents.column_names) == set(spec.columns) | {"id", "source", "source_id", "language"}
-    assert documents[0]["source"] == f"hub:{repository}@{revision}/{file}"
-
-
-def test_every_hub_file_is_parquet_at_a_full_commit_or_asks_for_one():
-    repositories = set()
-    for spec in BENCHMARKS.values():
-        for subset in spec.subsets:
-            for split in spec.splits if spec.hub_file else ():
-                assert spec.hub_file is not None
-                repository, path = spec.hub_file(subset, split)
-                assert re.fullmatch(r"[\w-]+/[\w-]+", repository) and path.endswith(".parquet")
-                repositories.add(repository)
-    assert repositories == set(REVISIONS)
-    assert all(commit is None or re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
 
 
 def test_no_benchmark_has_a_column_that_every_document_gets():
@@ -294,49 +246,6 @@ def test_no_benchmark_has_a_column_that_every_document_gets():
     clashes = {name: ours & set(spec.columns) for name, spec in BENCHMARKS.items()}
     prompted = ("inputs",)  # files that hold prompts call them so
     assert all(set(found) <= set(prompted) for found in clashes.values())
-
-
-def test_a_commit_that_is_not_pinned_must_be_named(hub):
-    calls, answer = hub
-    answer["rows"] = [{"question": "a", "answer": None, "answer_number": 1}] * 250
-    settings: Any = {"benchmark": "mgsm", "subset": "de", "split": "test"}
-    with pytest.raises(DataError, match="MGSM: no commit of juletxara/mgsm is pinned.*data_revisions"):
-        data.load(**settings)
-    assert calls == []
-    data.load(**settings, data_revisions={"juletxara/mgsm": "f" * 40})
-    assert calls[0][1]["revision"] == "f" * 40
-
-
-def test_what_the_hub_does_not_have_is_never_looked_for_there(hub):
-    calls, _ = hub
-    with pytest.raises(DataError, match="Z-Bench has no copy on the hub that may be used: set ANYORDER_DATA"):
-        data.load(benchmark="z_bench", subset="common", split="test")
-    assert calls == []
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            ConnectionError("Couldn't reach 'x'"),
-            r"XNLI \(en\) at facebook/xnli@.*: the hub could not be reached",
-        ),
-        (ValueError("bad\nfile"), r"XNLI \(en\).*the hub's copy is unusable \(bad file\)"),
-    ],
-)
-def test_hub_errors_name_benchmark_and_mirror(hub, error, message):
-    hub[1]["error"] = error
-    with pytest.raises(DataError, match=message + ".*Set ANYORDER_DATA=DIR"):
-        xnli()
-
-
-def test_a_hub_copy_that_is_not_as_published(hub):
-    hub[1]["rows"] = [dict(XCOPA_ROWS[0])]
-    with pytest.raises(DataError, match="1 rows, expected 100"):
-        data.load(benchmark="xcopa", subset="en", split="validation")
-    hub[1]["rows"] = [{"premise": "a", "hypothesis": "b"}]
-    with pytest.raises(DataError, match="row 1: no column label"):
-        xnli()
 
 
 # -- the real files, where they are at hand

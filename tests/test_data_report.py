@@ -21,7 +21,7 @@ def test_every_benchmark_has_a_task_and_a_line(monkeypatch):
     table = sources_table()
     assert table.startswith("documents come from the hub (ANYORDER_DATA is not set)")
     assert all(f"\n{spec.title}: " in table and f"licence  {spec.licence}" in table for spec in BENCHMARKS.values())
-    assert "juletxara/mgsm@COMMIT to be named (data_revisions)/bn/test" in table
+    assert "juletxara/mgsm@f52417ca77bd71e9888ddc29f92587660725d2b4/mgsm_bn.tsv" in table
 
 
 def test_what_the_yaml_files_say_is_what_lm_eval_reads():

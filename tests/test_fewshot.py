@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import pytest
 from small_files import exemplar_lines, write_file, write_manifest, write_mirror
 
@@ -89,21 +88,14 @@ def test_a_damaged_exemplars_file_is_named_and_never_run(mirror, monkeypatch, li
     assert not (mirror / "touched").exists()
 
 
-def test_examples_come_from_the_question_s_own_commit(monkeypatch):
-    rows = [{"question": f"Swali: {n}?", "answer": f"Jibu: {n}", "answer_number": n} for n in range(8)]
-    asked = []
-
-    def load_dataset(repository, **arguments):
-        asked.append((repository, arguments["revision"], arguments["data_files"]))
-        return datasets.Dataset.from_list(rows)
-
-    monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    question = {"id": "mgsm/sw/test/0", "language": "sw", "source": f"hub:juletxara/mgsm@{'b' * 40}/sw/test.parquet"}
+def test_examples_come_from_the_question_s_own_commit(hub):
+    examples = {str(n): {"q": f"Swali: {n}?", "a": f"Jibu: {n}"} for n in range(8)}
+    hub.put("mgsm", "sw", "train", f"MGSM_EXEMPLARS = {{'sw': {examples}}}\n".encode(), "b" * 40)
+    question = {"id": "mgsm/sw/test/0", "language": "sw", "source": f"hub:juletxara/mgsm@{'b' * 40}/mgsm_sw.tsv"}
     sampler = Published([{"data": None}])
     assert [row["answer"] for row in sampler.sample(2, question)] == ["Jibu: 0", "Jibu: 1"]
     assert len(sampler.sample(3, question)) == 3
-    assert asked == [("juletxara/mgsm", "b" * 40, {"train": "sw/train-00000-of-00001.parquet"})]
+    assert hub.asked == [("juletxara/mgsm", "b" * 40, "exemplars.py")] * len(hub.asked)
 
 
 def test_a_task_of_the_user_s_that_forgets_a_half_is_told(mirror):

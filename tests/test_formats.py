@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from small_files import COT, HUMANEVAL, SQUAD, json_lines, write_file, write_manifest
 
@@ -161,29 +160,3 @@ def test_a_truncated_archive_is_named(mirror):
 
 
 # -- rows of the hub, which look otherwise
-
-
-@pytest.mark.parametrize(
-    ("benchmark", "subset", "split", "row", "expected"),
-    [
-        ("mmlu", "anatomy", "dev", {"question": "q", "subject": "anatomy", "choices": list("abcd"), "answer": 2}, {"answer": 2}),
-        ("mgsm", "de", "test", {"question": "q", "answer": None, "answer_number": 18, "equation_solution": None}, {"answer": "18"}),
-        ("mgsm", "de", "train", {"question": "Frage: q", "answer": "Schritt: 18.", "answer_number": 18}, {"answer": "Schritt: 18."}),
-        ("bbh_zero_shot", "snarks", "test", {"input": "i", "target": "(A)"}, {"task": "snarks"}),
-        ("wmt14", "en-de", "test", {"translation": {"de": "eins", "en": "one"}}, {"text": "one", "reference": "eins"}),
-        ("tydiqa", "fi", "validation", {"id": "finnish-1-0", "title": "t", "context": "c", "question": "q", "answers": {"text": ["a", "a"], "answer_start": [0, 0]}}, {"answers": ["a"], "question_id": "finnish-1-0"}),
-    ],
-)  # fmt: skip
-def test_rows_of_the_hub(monkeypatch, benchmark, subset, split, row, expected):
-    from harness.catalogue import BENCHMARKS
-
-    spec = BENCHMARKS[benchmark]
-    count = spec.rows(subset, split)
-    others = [{**row, "id": f"thai-{n}"} for n in range(3)] if benchmark == "tydiqa" else []
-    rows = datasets.Dataset.from_list([row] * (count or 1) + others)
-    monkeypatch.delenv("ANYORDER_DATA", raising=False)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **b: rows)
-    assert spec.hub_file is not None
-    repository = spec.hub_file(subset, split)[0]
-    found = data.documents_of(benchmark, subset, split, {repository: "a" * 40})
-    assert len(found) == count and {name: found[0][name] for name in expected} == expected

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
 from small_files import write_mirror
 
 from harness.identity import data_identity, prompts_identity, task_digest
-from harness.mirror import DataError
 from harness.registration import task_manager
 
 
@@ -60,8 +58,8 @@ def test_on_the_hub_a_commit_is_the_identity(monkeypatch):
     assert data_identity(manager, "xp3_xnli_en") == {"xnli/en/validation": place.format(pinned)}
     other = {"data_revisions": {"facebook/xnli": "abc"}}
     assert data_identity(manager, "xp3_xnli_en", metadata=other) == {"xnli/en/validation": place.format("abc")}
-    with pytest.raises(DataError, match="no commit of juletxara/mgsm is pinned"):
-        data_identity(manager, "anyorder_mgsm_en")
+    mgsm = "hub:juletxara/mgsm@f52417ca77bd71e9888ddc29f92587660725d2b4/"
+    assert data_identity(manager, "anyorder_mgsm_en") == {"mgsm/en/test": f"{mgsm}mgsm_en.tsv"}
 
 
 def test_settings_of_the_yaml_count_as_the_user_s(tmp_path, monkeypatch):
@@ -77,7 +75,8 @@ def test_settings_of_the_yaml_count_as_the_user_s(tmp_path, monkeypatch):
     (tmp_path / "pinned.yaml").write_text(f"task: pinned_mgsm\n{base}num_fewshot: 2\n{commit}")
     manager = task_manager(["pinned_mgsm"], [tmp_path])
     assert data_identity(manager, "pinned_mgsm") == {
-        f"mgsm/en/{split}": f"hub:juletxara/mgsm@abc/en/{split}-00000-of-00001.parquet" for split in ("test", "train")
+        "mgsm/en/test": "hub:juletxara/mgsm@abc/mgsm_en.tsv",
+        "mgsm/en/train": "hub:juletxara/mgsm@abc/exemplars.py",
     }
     assert list(data_identity(manager, "pinned_mgsm", 0)) == ["mgsm/en/test"]
     first = prompts_identity(manager, "pinned_mgsm")

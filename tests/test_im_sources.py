@@ -6,6 +6,7 @@ The columns and splits are those that lm-eval's own YAML and utils read; no row 
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from lm_eval import evaluator
 from lm_eval.api.model import LM
 
 from harness import registration
+from harness.catalogue import REVISIONS
 
 SAID = "the red boat sails home"
 REASONED = "So 5 and 7 make 12. The answer is 12. Some say 7"
@@ -183,6 +185,26 @@ def evaluated(manager, monkeypatch) -> Callable[[str], tuple[dict[str, float], l
 
 def test_every_task_that_starts_from_one_of_lm_eval_s_is_here(manager):
     assert set(EXPECTED) == {name for name in manager.all_subtasks if name.startswith("im_")} - {"im_humaneval"}
+
+
+UNPINNED = {"EleutherAI/hendrycks_ethics", "cimec/lambada", "skg/toxigen-data", "lighteval/winograd_wsc"}
+
+
+def test_every_source_is_read_at_one_commit_where_one_is_known(manager, monkeypatch):
+    asked: dict[str, set[Any]] = {}
+
+    def load_dataset(path: str, name: str | None = None, revision: str | None = None, **more: Any) -> Any:
+        asked.setdefault(path, set()).add(revision)
+        return source(path, name, **more)
+
+    monkeypatch.delenv("ANYORDER_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    manager.load(list(EXPECTED))
+    commits = {path: commit for path, (commit,) in asked.items()}
+    assert {path for path, commit in commits.items() if commit is None} == UNPINNED
+    assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in commits.values() if commit)
+    shared = commits.keys() & REVISIONS.keys()
+    assert shared == {"allenai/winogrande", "wmt/wmt14"} and all(commits[path] == REVISIONS[path] for path in shared)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

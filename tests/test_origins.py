@@ -176,6 +176,8 @@ def test_names_and_options_that_cannot_be(tmp_path, monkeypatch):
     monkeypatch.delenv("ANYORDER_DATA", raising=False)
     with pytest.raises(DataError, match="python -m harness data --fetch mgsm --into DIR makes one"):
         documents_of("mgsm", "sw", "test")
+    with pytest.raises(DataError, match="python -m harness data --fetch z_bench --into DIR makes one"):
+        documents_of("z_bench", "common", "test")
     assert "fetch    12 of 12 files from google-research/url-nlp@452a21ad" in sources_table()
     command = [sys.executable, "-m", "harness", "data", "--fetch", "mgsm"]
     result = subprocess.run(command, capture_output=True, text=True)

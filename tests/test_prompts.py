@@ -133,6 +133,14 @@ def test_a_template_that_cannot_be_filled_in_is_named():
         ({"prompts": ["short"]}, r"prompts should be a text .*, got \['short'\]"),
         ({"samples": 0}, "samples should be a whole number from 1 on, got 0"),
         ({"data_revisions": "abc"}, "data_revisions should be an object"),
+        (
+            {"data_revisions": {"facebook/xnil": "a" * 40}},
+            "unknown data_revisions: repository 'facebook/xnil'. Did you mean 'facebook/xnli'",
+        ),
+        (
+            {"data_revisions": {"facebook/xnli": "main"}},
+            r"facebook/xnli should be a full commit \(40 hexadecimal digits\), got 'main'",
+        ),
         ({"contrast": "shuffled"}, "unknown contrast 'shuffled'"),
     ],
 )
