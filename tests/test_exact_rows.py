@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from harness.adapters.exact_rows import Place, Row, distinct_rows, places
+from harness.adapters.exact_rows import Place, Read, Row, distinct_rows, places
 
 
 def causal(context, target):
@@ -29,7 +29,7 @@ def test_rows_are_longest_first_whatever_the_order():
 
 
 def test_encoders_come_first_in_the_order():
-    read = {(1, 1): ((1,), (0, 1)), (2, 2): ((2, 2), (0,)), (3, 3): ((1,), (0,))}
+    read: dict[tuple[int, ...], Read] = {(1, 1): ((1,), (0, 1)), (2, 2): ((2, 2), (0,)), (3, 3): ((1,), (0,))}
     rows = distinct_rows([(key, key) for key in read], lambda context, _: read[tuple(context)])
     assert [(row.encoder, row.decoder) for row in rows] == [((2, 2), (0,)), ((1,), (0, 1)), ((1,), (0,))]
 

@@ -123,7 +123,7 @@ def test_auto_takes_fewer_rows_where_an_accelerator_runs_out_of_memory(checkpoin
         return torch.zeros(len(inps), 1, 5)
 
     monkeypatch.setattr(mine, "_model_call", small)
-    monkeypatch.setattr(AR, "_detect_batch_size", huggingface.HFLM._detect_batch_size)
+    monkeypatch.setattr(AR, "_detect_batch_size", STOCK._detect_batch_size)
     found = mine.loglikelihood(asked(PAIRS), disable_tqdm=True)
     assert tried[0] == 4 and tried[-1] == 2 and max(rows for rows, _ in passes) == 2
     fixed = AR(str(checkpoints["bloomz"]), device="cpu", batch_size=2)
