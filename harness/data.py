@@ -59,7 +59,7 @@ def load(
         prompts, convention, contrast, prompts_language, prompts_suffix: which prompts, and how; see prompts.py.
         gold: column or Jinja with the index of the right option.
         data: the folder of a mirror, or `hub`; without it, as ANYORDER_DATA says (see data_folder.py).
-        data_revisions: {hub repository: commit} beside or instead of the pinned ones.
+        data_revisions: {hub repository: full commit} instead of the pinned ones.
         examples: a split whose documents are few-shot examples; they come with `role: example` (see fewshot.py).
         samples: answers asked for per document (pass@k): so many copies, each with an id of its own.
         runs_code: answers will be executed, so that there must be a sandbox before anything is generated.
