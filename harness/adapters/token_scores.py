@@ -28,7 +28,7 @@ def output_head(model: Any) -> nn.Module | None:
 
 def logits_at(
     model: Any, head: nn.Module | None, arguments: dict[str, Any], positions: Sequence[tuple[int, int]], width: int
-):
+) -> torch.Tensor:
     """Logits [M, V] of `model(**arguments)` at (row, position) pairs of a batch `width` positions wide.
 
     Only these states reach the `head`; without one, or where it is called on something else than states, logits of all
