@@ -191,6 +191,12 @@ def below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
         yield from tasks_below(index, member.get("task") or member["group"])
 
 
+def leaves_below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
+    """The tasks of a member of a group, as `below`, those of a tag one by one."""
+    for leaf in below(index, member):
+        yield from sorted(index[leaf].tags) or [leaf] if leaf in index else [leaf]
+
+
 def settings_in_group(index: dict[str, Any], name: str) -> list[str]:
     """`member (key, …)` for those of a group that its YAML gives settings beside their name, at any depth; lm-eval lays
     these over the tasks' own."""

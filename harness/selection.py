@@ -12,7 +12,7 @@ from typing import Any
 from harness.config import ConfigError
 from harness.fewshot import check_examples
 from harness.mirror import DataError
-from harness.registration import explain_unknown_task, settings_in_group, tasks_below, tasks_known_here
+from harness.registration import explain_unknown_task, leaves_below, settings_in_group, tasks_known_here
 from harness.sandbox import SandboxError
 from harness.task_files import read_task
 
@@ -79,7 +79,7 @@ def _to_be_had(manager: Any, name: str, left_out: dict[str, str] | None, num_few
     if left_out is None:
         return _loaded(manager, name, num_fewshot)
     found: list[str] = []
-    for leaf in _leaves(manager.task_index, name):
+    for leaf in leaves_below(manager.task_index, name):
         try:
             found += _loaded(manager, leaf, num_fewshot)
         except (DataError, SandboxError, OSError) as error:  # OSError: the hub's clients, for lm-eval's own tasks
@@ -95,15 +95,9 @@ def _loaded(manager: Any, name: str, num_fewshot: int | None) -> list[str]:
     return list(tasks)
 
 
-def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
-    """The tasks below a name, those of a tag one by one."""
-    for leaf in tasks_below(index, name):
-        yield from sorted(index[leaf].tags) or [leaf] if leaf in index else [leaf]
-
-
 def _natural(manager: Any, name: str):
     """Sort key: the order in which a group's YAML names its members, depth first."""
-    order = list(_leaves(manager.task_index, name))
+    order = list(leaves_below(manager.task_index, name))
     return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 
