@@ -15,6 +15,7 @@ from harness.mirror import DataError
 from harness.registration import explain_unknown_task, leaves_below, settings_in_group, tasks_known_here
 from harness.sandbox import SandboxError
 from harness.task_files import read_task
+from harness.task_settings import check_given
 
 EVERY = "all"
 
@@ -42,23 +43,29 @@ def leaf_tasks(
     named.
 
     Raises:
-        ConfigError: an unknown name (the nearest known ones are given), or a group that sets up its tasks anew.
+        ConfigError: an unknown name (the nearest known ones are given), a group that sets up its tasks anew, or a setting
+            of the user's that only a YAML may have or that no task uses.
         DataError: no task is left; or, without `left_out`, what a task lacks.
     """
     leaves: list[str] = []
     groups: dict[str, list[str]] = {}
-    for name in names:
-        matched = manager.match_tasks([name])
-        if not matched:
-            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
-        for match in matched:
-            below = sorted(_to_be_had(manager, match, left_out, num_fewshot), key=_natural(manager, match))
-            if match not in below and match not in (left_out or {}):
-                groups[match] = below
-            leaves += [leaf for leaf in below if leaf not in leaves]
+    matched = [match for name in names for match in _matched(manager, name)]
+    check_given(manager.task_index, matched, manager.metadata, whole_run=True)
+    for match in matched:
+        below = sorted(_to_be_had(manager, match, left_out, num_fewshot), key=_natural(manager, match))
+        if match not in below and match not in (left_out or {}):
+            groups[match] = below
+        leaves += [leaf for leaf in below if leaf not in leaves]
     if not leaves:
         raise none_left(left_out or {})
     return leaves, groups
+
+
+def _matched(manager: Any, name: str) -> list[str]:
+    matched = manager.match_tasks([name])
+    if not matched:
+        raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
+    return matched
 
 
 def none_left(left_out: dict[str, str]) -> DataError:
