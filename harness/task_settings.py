@@ -43,18 +43,19 @@ def check_given(
         ConfigError: a setting that only a task's YAML says, with what to do instead; given that these are the tasks of the
             `whole_run`, a setting that none of them uses.
     """
-    given = [key for key in metadata or {} if key in (*ONLY_A_YAML_SAYS, *MAY_HAVE_NO_USE)]
-    if metadata is None or not given:
+    fixed, loose = ([key for key in metadata or {} if key in known] for known in (ONLY_A_YAML_SAYS, MAY_HAVE_NO_USE))
+    if metadata is None or not (fixed or loose):
         return
     tasks = dict.fromkeys(leaf for name in names for leaf in leaves_below(index, name))
     ours = {task: one for task in tasks if (one := _of_ours(index, task, metadata)) is not None}
-    for setting in given:
-        if ours and setting in ONLY_A_YAML_SAYS:
-            task, instead = next(iter(ours)), ONLY_A_YAML_SAYS[setting]
-            raise ConfigError(f"{task}: '{setting}' is no setting of a run, only a task's YAML says it: {instead}.")
-        unused = {who: why for who, arguments in ours.values() if (why := _why_unused(setting, arguments))}
-        used = len(ours) < len(tasks) or any(not _why_unused(setting, arguments) for _, arguments in ours.values())
-        if whole_run and unused and not used:
+    for task, key in ((task, key) for task in ours for key in fixed):
+        raise ConfigError(
+            f"{task}: '{key}' is no setting of a run, only a task's YAML says it: {ONLY_A_YAML_SAYS[key]}."
+        )
+    for setting in loose:
+        reasons = [(who, _why_unused(setting, arguments)) for who, arguments in ours.values()]
+        unused = {who: why for who, why in reasons if why is not None}
+        if whole_run and unused and len(ours) == len(tasks) and all(why for _, why in reasons):
             (who, why), *_ = unused.items()
             raise ConfigError(f"no task of this run uses the setting '{setting}' ({who}: {why}): leave it out.")
         _warn(setting, {who: why for who, why in unused.items() if (setting, who) not in _said})

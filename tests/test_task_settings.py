@@ -43,6 +43,12 @@ def test_contrast_names_the_tasks_to_use():
         loaded(["xp3_rte"], contrast="permuted")
 
 
+def test_what_only_a_yaml_says_is_said_before_all_else():
+    for name in ("xp3_rte", "anyorder_bbh_direct"):
+        with pytest.raises(ConfigError, match=f"^{name}: 'templates' is no setting of a run"):
+            loaded([name], convention="plain", templates="0")
+
+
 def test_a_yaml_may_say_everything(tmp_path):
     lines = ["custom_dataset: !function harness.data.load", "validation_split: validation", "output_type: multiple_choice",
              "doc_to_text: inputs", "doc_to_choice: choices", "doc_to_target: gold", "task: mine"]  # fmt: skip
