@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
 from harness.adapters.base import NARROW, NoCheckpoint, fit_threads
@@ -313,6 +315,26 @@ def test_an_oracle_length_asked_for_by_the_task_is_remembered(checkpoints):
         adapter.configure(rows="many")
 
 
+def test_the_model_s_temperature_counts_where_a_task_names_none(checkpoints):
+    """Our tasks say `do_sample: false`, which lm-eval reads as temperature 0."""
+    path = Path(__file__).parents[1] / "tasks/z_bench/_z_bench.yaml"
+    task: Any = {**load_yaml(path, resolve_func=False)["generation_kwargs"], "max_gen_toks": 6}
+    assert task["do_sample"] is False and "temperature" not in task
+
+    def answers(given: dict[str, Any], **settings: Any) -> list[str]:
+        model = DiffusionXlmr(str(checkpoints["diffusionllm"]), **settings)
+        return model.generate_until(
+            requests([(text, given) for text in ("say red", "say blue dog", "one two")], "generate_until"),
+            disable_tqdm=True,
+        )
+
+    greedy = answers(task)
+    drawn = [answers(task, temperature=5.0, seed=seed) for seed in (1, 2, 1)]
+    assert drawn[0] == drawn[2] != drawn[1] and greedy not in drawn
+    assert answers({**task, "temperature": 0.0}, temperature=5.0) == greedy
+    assert answers(task, seed=2) == greedy
+
+
 def test_bfloat16_runs_and_agrees_roughly(checkpoints):
     exact = NarXlmr(str(checkpoints["instruct_xmlr"]))
     half = NarXlmr(str(checkpoints["instruct_xmlr"]), dtype="bfloat16")
@@ -341,6 +363,7 @@ def test_a_compiled_network_writes_the_same_and_is_told_apart(checkpoints, monke
 TWO = """
 import sys, json
 from lm_eval.api.instance import Instance
+from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval import simple_evaluate
 from harness.registration import task_manager
 manager = task_manager(["mini_story"])

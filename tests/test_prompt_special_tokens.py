@@ -10,6 +10,7 @@ from lm_eval.models import huggingface
 from tokenizers import processors
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
+from harness.adapters.exact_scores import ExactScores
 from harness.backbones import BackboneError
 from harness.config import ConfigError
 from harness.records import read_checkpoint
@@ -66,11 +67,10 @@ def test_what_is_scored_and_answered_stands_behind_the_ids_of_training(name, set
     model = ADAPTERS[name](pretrained=str(folder), batch_size=2)
     seen: list[tuple] = []
     stock: Any = huggingface.HFLM
-    plain_scores, plain_answer = stock._loglikelihood_tokens, stock._model_generate
+    plain_scores, plain_answer = ExactScores.of, stock._model_generate
     monkeypatch.setattr(
-        huggingface.HFLM, "_loglikelihood_tokens",
-        lambda self, requests, **rest: seen.extend(requests) or plain_scores(self, requests, **rest),
-    )  # fmt: skip
+        ExactScores, "of", lambda self, requests, *rest: seen.extend(requests) or plain_scores(self, requests, *rest)
+    )
     request = Instance("loglikelihood", {}, (PROMPT, f" {TARGET}"), 0, metadata=("t", 0, 1))
     model.loglikelihood([request], disable_tqdm=True)
     assert tuple(seen[0][1]) == example.prompt and tuple(seen[0][2]) == example.target

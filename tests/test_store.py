@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 
 from harness.adapters.autoregressive import Autoregressive
 from harness.adapters.diffusion import DiffusionXlmr
+from harness.adapters.exact_scores import ExactScores
 from harness.adapters.masked_lm import NarXlmr
 from harness.store import SCHEMA, Store, StoreError
 
@@ -128,7 +129,7 @@ def test_windows_of_a_long_text_are_kept_as_they_are_done(checkpoints, tmp_path,
     plain = AR(folder, device="cpu", batch_size=1)
     (whole,) = plain.loglikelihood_rolling(texts, disable_tqdm=True)
     windows = plain.tally.rows
-    passes, forward = [], AR._model_call
+    passes, forward = [], ExactScores.logits
 
     def stopped_at_the_third(self, *tensors, **named):
         passes.append(1)
@@ -138,7 +139,7 @@ def test_windows_of_a_long_text_are_kept_as_they_are_done(checkpoints, tmp_path,
 
     model = AR(folder, device="cpu", batch_size=1, store=path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(AR, "_model_call", stopped_at_the_third)
+        patch.setattr(ExactScores, "logits", stopped_at_the_third)
         model.loglikelihood_rolling(texts, disable_tqdm=True)
     again = AR(folder, device="cpu", batch_size=1, store=path)
     told = []

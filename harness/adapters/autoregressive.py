@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import lru_cache
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registering a model before the built-ins are imported would hide them all
-import torch
 from lm_eval.models import huggingface
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.adapters.answers import asker, files_digest
 from harness.adapters.base import Tally, fit_threads, newest_checkpoint, usable_device, weights_sha256
 from harness.adapters.batch_size import Extent, rows_within
+from harness.adapters.exact_scores import ExactScores
 from harness.adapters.repeated import check_samples
 from harness.adapters.settings import MaskedSettings
-from harness.adapters.tail import ScoredTail
 from harness.backbones import BackboneError
 from harness.loading import checkpoint_record, explained
 from harness.store import Part, Store, StoringHook
 
 SPECIAL_TOKENS = ("none", "tokenizer")
-PADDED = 32  # positions more than a row's own that its batch scores, for shorter rows beside it
 UNIMPORTANT = {"device", "batch_size", "max_batch_size"}
 HFLM: Any = huggingface.HFLM  # its registration decorator hides its type from checkers
 
@@ -61,8 +58,7 @@ class Autoregressive(HFLM):
         fit_threads(self.model.config, self.device.type)
         self.pretrained, self.tally = name, Tally()
         self._extent = Extent(self.max_length, self.max_length)  # of the rows at hand
-        self._tail: ScoredTail | None = None  # of the requests that are being scored
-        self._projects_tail = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        self._exact = ExactScores(self)
         self.streamer: Any = None  # of transformers' `generate`: hears the tokens of a single answer
         self.score_log: list[dict] = []  # exact scores: nothing to say of their error
         self.weights_sha256 = weights_sha256(name, self.record)
@@ -169,45 +165,18 @@ class Autoregressive(HFLM):
         windows = bool(requests) and requests[0][0] is None  # of rolling texts: HFLM gives them no name
         if windows:
             requests = [(Part(map(tuple, ids)), *ids) for _, *ids in requests]
-        for pair, context_ids, target_ids in requests:
-            if not target_ids:
-                raise BackboneError(f"the continuation in {pair} is empty; give every choice a text.")
+        for _, context_ids, target_ids in requests:
             length = len(context_ids) + (0 if self.backend == "seq2seq" else len(target_ids) - 1)
             self.tally.truncated += length > self.max_length
         together = windows and self.world_size > 1  # padded across processes: all compute the same number
         known = {} if together else self._known("loglikelihood", [r[0] for r in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
-        tail = self.backend == "causal" and not windows  # of whole texts every position is scored
-        computed = iter(self._computed(new, disable_tqdm, override_bs, tail) if new else ())
+        computed = iter(self._exact.of(new, disable_tqdm, override_bs) if new else ())
         scored = [tuple(known[index]) if index in known else next(computed) for index in range(len(requests))]
         self.tally.scored += len(scored)
         self.tally.rows += len(new)
         self.tally.weaken("exact")
         return scored
-
-    def _computed(self, requests: list, quiet: bool, batch_size: int | None, tail: bool) -> list:
-        """HFLM's scores, from logits at the scored end of each batch (`tail`).
-
-        HFLM gives requests that are one row the logits of the longest target, and a shorter one's from the wrong end:
-        where there are such, each row is its own.
-        """
-        self._tail = ScoredTail(requests, self.max_length) if tail else None
-        shared, self.logits_cache = self.logits_cache, self.logits_cache and not (self._tail and self._tail.nested)
-        try:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=quiet, override_bs=batch_size)
-        finally:
-            self._tail, self.logits_cache = None, shared
-
-    def _model_call(self, inps, attn_mask=None, labels=None):
-        """HFLM's logits [B, T, V]; while requests are scored, those of the last positions only (see tail.py)."""
-        if self._tail is None:
-            return super()._model_call(inps, attn_mask, labels)
-        last = self._tail.last(inps.tolist())
-        if not self._projects_tail:
-            return super()._model_call(inps)[:, -last:]
-        mixed = self.mixed_precision_dtype
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=mixed, enabled=mixed is not None):
-            return self.model(inps, logits_to_keep=last).logits
 
     def _detect_batch_size(self, requests=None, pos: int = 0) -> int:
         """HFLM's search for the largest batch; on a CPU, what memory allows by reckoning (see batch_size.py)."""
@@ -217,8 +186,8 @@ class Autoregressive(HFLM):
         if requests:
             _, context_ids, target_ids = requests[pos]
             longest = max(len(target_ids) for *_, target_ids in requests)
-            extent = Extent(min(len(context_ids) + len(target_ids), self.max_length), longest + PADDED)
-        if self.backend == "causal" and not self._projects_tail:
+            extent = Extent(min(len(context_ids) + len(target_ids), self.max_length), longest)
+        if self.backend == "causal" and self._exact.projects_all:
             extent = extent._replace(scored=extent.tokens)
         return rows_within(self.model.config, extent, self.max_batch_size)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 BUDGET = 2**30  # bytes of all rows of a batch, about, beside the weights
 FLOAT = 4
 LIVE = 24  # activations of one layer that live together, in widths of the network: query to value, 4 + 4 in the MLP, residuals
-COPIES = 3  # logits as they come, normalised, and on their way
+COPIES = 2  # logits as they come, and on their way
 
 
 class Extent(NamedTuple):

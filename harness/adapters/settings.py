@@ -38,7 +38,7 @@ class MaskedSettings:
     selection, noise (of the stochastic one): of reparameterized;
     floor_one: of mask_predict; rule, block_length, threshold, factor: of confidence (0 = not used); block_cache: of
     confidence, off | prefix | dual, an approximation for models whose prompt sees the answer;
-    temperature, top_p: drawn tokens instead of the most probable ones; length: predicted | oracle | fixed | eos;
+    temperature, top_p: drawn tokens instead of the most probable ones (a temperature of the request wins); length: predicted | oracle | fixed | eos;
     length_beam: candidates decoded per item, the best by beam_score wins; max_gen_toks: longest answer;
     prompt_cache: auto (the prompt is read once where that is exact) | off.
     seed: of sampled masks and tokens.
