@@ -69,11 +69,6 @@ def total(values: Iterable[float]) -> float:
     return math.fsum(values)
 
 
-def largest(values: Iterable[float]) -> float:
-    """The largest value: for counts that every document of a task repeats."""
-    return max(values)
-
-
 def pass_at_k(scores: Iterable[tuple[str, float]], k: int) -> float:
     """The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374, equation 1), mean over problems, in 0..1.
 

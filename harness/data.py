@@ -63,8 +63,8 @@ def load(
     """
     if runs_code:
         sandbox.require()
-    check_settings(convention, contrast)
     _check_types(prompts, samples, data_revisions, configuration)
+    check_settings(convention, contrast, prompts)
     spec = benchmark_of(benchmark, subset, split)
     documents = documents_of(benchmark, subset, split, data_revisions, data)
     if templates is not None:
@@ -86,8 +86,8 @@ def load(
 
 def _always_apply(templates: list[Any], spec: Benchmark, contrast: str | None) -> bool:
     """Whether each template of ours asks something of every document, so that their number is known beforehand."""
-    if contrast == "permuted" and any(template.letters for template in templates):
-        return False  # some options have no other order
+    if contrast == "permuted" and any(template.letters or not template.shows_options for template in templates):
+        return False  # some options have no other order, or none that is shown
     texts = {column for column, allowed in spec.columns.items() if allowed is str}
     return all(isinstance(template, Template) and template.always_applies(texts) for template in templates)
 

@@ -12,6 +12,7 @@ from harness import im_benchmarks
 from harness.config import ConfigError, unknown
 from harness.data_folder import HUB, SETTING, settings_of_option
 from harness.environment import now
+from harness.group_means import group_values
 from harness.records import digest_of, write_atomically
 from harness.registration import MODELS, PREFIXES, arguments_of_task, register_models, task_manager, tasks_below
 from harness.run_files import check_writable
@@ -91,7 +92,8 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     if refused and len(refused) == len(tasks):
         raise none_left({**(left_out or {}), **refused})
     if model.rank == 0:
-        print(f"\n{arguments.model} {model.pretrained}\n{summary(records, groups)}\nruns are in {out}")
+        table = summary(records, group_values(manager.task_index, groups, records))
+        print(f"\n{arguments.model} {model.pretrained}\n{table}\nruns are in {out}")
         if im_benchmarks.GROUP in groups:
             print(im_benchmarks.means_shown({record.task: record.values for record in records}))
         if other := [record for record in records if arguments.num_fewshot not in (None, record.n_shot)]:
@@ -160,7 +162,7 @@ def evaluate_system(suite: Suite, system_name: str, seed: int, results: Path, de
         )
         records += runner.run(manager, tasks)
     if model.rank == 0:
-        print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records, {})}")
+        print(f"\n{suite.name}: {system.label}, seed {seed}\n{summary(records)}")
         runs = {f"{record.evaluation}/{record.task}": record.run_id for record in records}
         write_atomically(folder / DONE_FILE, _done(runs))
 

@@ -27,7 +27,7 @@ def rank_classification(doc: Document, results: Sequence[tuple[float, bool]]) ->
     """xMTF's rank classification: the option with the largest sum of log-probabilities (the first of equals) is chosen.
 
     acc_norm divides by the option's characters. acc_median, acc_mean, acc_max and acc_min carry (subset, prompt, value)
-    for the aggregates over prompts; n_skipped is how many prompts rendered to nothing
+    for the aggregates over prompts; n_skipped sums to the prompts that rendered to nothing
     (promptsource files) or could not be shown in another order.
     """
     sums = [logprob for logprob, _ in results]
@@ -156,7 +156,7 @@ def translation(doc: Document, results: Sequence[str]) -> dict[str, Any]:
 
 def translation_under_prompts(doc: Document, results: Sequence[str]) -> dict[str, Any]:
     """bleu_median, bleu_mean, bleu_max, bleu_min over the prompts of one direction, each prompt a corpus of its own
-    (xMTF's median over five); n_skipped is how many prompts rendered to nothing.
+    (xMTF's median over five); n_skipped sums to the prompts that rendered to nothing.
     """
     row = (doc["template"], results[0].strip(), doc["targets"].strip())
     return {**dict.fromkeys(("bleu_median", "bleu_mean", "bleu_max", "bleu_min"), row), "n_skipped": doc["n_skipped"]}

@@ -84,7 +84,7 @@ def _left_out(name: str, data: str | None, wanted: dict[str, Place], missing: se
     counts = []
     for benchmark in dict.fromkeys(arguments[0] for arguments in wanted.values()):
         own = [leaf for leaf, arguments in wanted.items() if arguments[0] == benchmark]
-        out = [wanted[leaf][1] for leaf in own if leaf in missing]
+        out = [leaf if wanted[leaf][1] == ALL else wanted[leaf][1] for leaf in own if leaf in missing]
         without = f" (without {' '.join(out)})" if out else ""
         counts.append(f"{BENCHMARKS[benchmark].title} {len(own) - len(out)} of {len(own)}{without}")
     held = len(wanted) - len(missing)

@@ -79,6 +79,11 @@ class Template:
         """Index of the right option."""
         return int(document[self.gold] if self.gold in document else render(self.gold, document))
 
+    @property
+    def shows_options(self) -> bool:
+        """Whether the question shows the options; a question that does not is the same in every order of them."""
+        return _reads_options(self.ask)
+
     def always_applies(self, texts: Collection[str]) -> bool:
         """Whether it can render to nothing for no document whose columns `texts` are not empty."""
         return all(_never_empty(part, texts) for part in (self.ask, *(self.options or (self.answer,))))
@@ -97,6 +102,13 @@ def environment() -> SandboxedEnvironment:
     made = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     made.filters["listed"] = listed
     return made
+
+
+@functools.lru_cache(maxsize=1024)
+def _reads_options(template: str) -> bool:
+    from jinja2 import meta
+
+    return "options" in meta.find_undeclared_variables(environment().parse(template))
 
 
 def _never_empty(template: str, texts: Collection[str]) -> bool:
@@ -155,14 +167,20 @@ def is_open(templates: Mapping[str, Mapping[str, Any]]) -> bool:
     return all("answer" in spec for spec in templates.values())
 
 
-def check_settings(convention: str, contrast: str | None) -> None:
-    """DataError for an unknown convention or contrast."""
+def check_settings(convention: str, contrast: str | None, prompts: str | None) -> None:
+    """DataError for an unknown convention or contrast, and for a contrast that the prompts cannot show."""
     from harness.config import unknown
+    from harness.promptsource import PREFIX
 
     if convention not in CONVENTIONS:
         raise DataError(unknown("convention", convention, list(CONVENTIONS)))
     if contrast not in (None, *CONTRASTS):
         raise DataError(unknown("contrast", str(contrast), list(CONTRASTS)))
+    if contrast == "permuted" and prompts is not None and prompts.startswith(PREFIX):
+        raise DataError(
+            f"prompts {prompts}: promptsource's templates have their options inside their text, where they cannot be "
+            "re-ordered (contrast permuted); leave prompts out to use ours."
+        )
 
 
 def prompted(
@@ -177,7 +195,8 @@ def prompted(
 
     `permuted` shows and scores the options in another order, fixed by the document's id; `ablated` replaces the
     columns `hidden`. An open question has `targets` instead of choices. None where the template renders to nothing
-    (promptsource's conditional templates), and where options with letters have no other order (see `has_other_order`).
+    (promptsource's conditional templates); where `permuted` would change nothing, because the question does not show the
+    options; and where options with letters have no other order (see `has_other_order`).
 
     Raises:
         DataError: options in another order were asked for, and there are none.
@@ -188,9 +207,9 @@ def prompted(
     if not options:
         return _open_question(document, seen, template, contrast)
     gold = template.gold_of(document)
-    if contrast == "permuted" and template.letters and not has_other_order(options):
-        return None
     if contrast == "permuted":
+        if not template.shows_options or (template.letters and not has_other_order(options)):
+            return None
         order = permutation(len(options), f"{document['id']}/{template.name}")
         options, gold = [options[index] for index in order], order.index(gold)
     question = template.question_of(seen, options)
@@ -264,19 +283,35 @@ class Prompted(Sequence[Document]):
 
 
 def with_prompts(documents: Sequence[Document], templates: Sequence[Any], **settings: Any) -> list[Document]:
-    """Every document under every template, document by document; `n_skipped` is how many rendered to nothing, or have
-    no other order where one is asked for.
+    """Every document under every template, document by document, without those that render to nothing, or have no other
+    order where one is asked for; `n_skipped` counts these (see `without_skipped`).
 
     Raises:
         DataError: nothing at all was rendered.
     """
-    made = [prompted(document, template, **settings) for document in documents for template in templates]
-    kept = [document for document in made if document is not None]
+    kept = without_skipped(
+        [prompted(document, template, **settings) for document in documents for template in templates]
+    )
     if not kept:
         names = ", ".join(template.name for template in templates)
-        raise DataError(f"the prompts {names} render to nothing for all {len(documents)} documents.")
-    for document in kept:
-        document["n_skipped"] = len(made) - len(kept)
+        why = "show no options in another order" if settings.get("contrast") == "permuted" else "render to nothing"
+        raise DataError(f"the prompts {names} {why} for all {len(documents)} documents.")
+    return kept
+
+
+def without_skipped(rows: Sequence[Document | None]) -> list[Document]:
+    """The rows that there are. `n_skipped` of each says how many are missing between the row before and it (the last one:
+    behind it, too), so that its sum over the first N rows is what was skipped on the way to them (`--limit N`)."""
+    kept: list[Document] = []
+    skipped = 0
+    for row in rows:
+        if row is None:
+            skipped += 1
+        else:
+            row["n_skipped"], skipped = skipped, 0
+            kept.append(row)
+    if kept:
+        kept[-1]["n_skipped"] += skipped
     return kept
 
 

@@ -89,8 +89,8 @@ def task_manager(tasks: Iterable[str], include_path: Sequence[str | Path] = (), 
 def extend_task_manager(manager: Any) -> None:
     """Teach lm-eval's TaskManager class our folder, before the user's own folders (which may override it).
 
-    Also: lm-eval's own files are read only when they are needed (lazy_index.py), groups are cut to what a mirror
-    holds when they are loaded, and our own errors end a program with one line (see `print_in_one_line`).
+    Also: lm-eval's own files are read only when they are needed (lazy_index.py), a user's settings are held against the
+    tasks (task_settings.py) and groups are cut to what a mirror holds when they are loaded, and our own errors end a program with one line (see `print_in_one_line`).
     """
     from harness.lazy_index import names_of
 
@@ -106,9 +106,11 @@ def extend_task_manager(manager: Any) -> None:
     @functools.wraps(plain_load)
     def load(self, task_list):
         from harness.mirror_groups import groups_in_mirror
+        from harness.task_settings import check_given
 
         index = self.task_index
         names = [name for name in _as_list(task_list) if isinstance(name, str)]
+        check_given(index, names, self.metadata)
         narrowed = groups_in_mirror(index, names, self.metadata)
         before = {name: index[name] for name in narrowed}
         index.update(narrowed)
@@ -189,6 +191,12 @@ def below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
             yield from below(index, inner)
     else:
         yield from tasks_below(index, member.get("task") or member["group"])
+
+
+def leaves_below(index: dict[str, Any], member: str | dict[str, Any]) -> Iterator[str]:
+    """The tasks of a member of a group, as `below`, those of a tag one by one."""
+    for leaf in below(index, member):
+        yield from sorted(index[leaf].tags) or [leaf] if leaf in index else [leaf]
 
 
 def settings_in_group(index: dict[str, Any], name: str) -> list[str]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.group_means import GroupValue
 from harness.records import RunRecord
+from harness.scales import shown
 
-
-def _shown(value: float, metric: str) -> str:
-    """A share as per cent; anything else (a count, a perplexity, a BLEU) as it is."""
-    if metric.startswith("n_"):
-        return f"{value:.0f}"
-    return f"{100 * value:.1f}" if 0 <= value <= 1 else f"{value:.2f}"
-
-
+WHAT_VALUES_ARE = (
+    "values: shares (accuracy, match, F1, ROUGE, …) in %; BLEU, chrF and TER are 0 to 100; counts, lengths and "
+    "perplexities as they are"
+)
 WHAT_ITEMS_ARE = "items: documents × prompts (100 questions under five prompts are 500), or problems × answers where several are asked for"
 
 
-def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
-    """A table of runs for people: task, metric, value in %, items, kind, seconds; then group means, and what an item is."""
+def summary(records: Sequence[RunRecord], of_groups: Sequence[GroupValue] = ()) -> str:
+    """A table of runs: task, metric, value, items, kind, seconds; then the groups' values, and what a value and an item are."""
     rows = [("task", "metric", "value", "items", "kind", "cut", "seconds")]
     for record in records:
         for key, value in record.values.items():
@@ -26,26 +24,10 @@ def summary(records: Sequence[RunRecord], groups: dict[str, list[str]]) -> str:
             if metric.endswith("_stderr") or metric == "sample_len":
                 continue
             rows.append(
-                (record.task, metric, _shown(value, metric), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
+                (record.task, metric, shown(value, metric), str(record.n_items), record.kind or "", str(record.n_truncated or ""), f"{record.seconds:.1f}")
             )  # fmt: skip
-    by_task = {record.task: record for record in records}
-    for group, leaves in groups.items():
-        for key in sorted(
-            {
-                key
-                for leaf in leaves
-                if leaf in by_task
-                for key in by_task[leaf].values
-                if not key.startswith("sample_len")
-            }
-        ):
-            metric = key.split(",")[0]
-            values = [by_task[leaf].values[key] for leaf in leaves if leaf in by_task and key in by_task[leaf].values]
-            if metric.endswith("_stderr") or len(values) < 2:
-                continue
-            rows.append(
-                (group, f"{metric} (mean of {len(values)})", _shown(sum(values) / len(values), metric), "", "", "", "")
-            )
+    for one in of_groups:
+        rows.append((one.group, f"{one.metric} ({one.how})", shown(one.value, one.metric), "", "", "", ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, WHAT_ITEMS_ARE])
+    return "\n".join([*lines, WHAT_VALUES_ARE, WHAT_ITEMS_ARE])

@@ -12,9 +12,10 @@ from typing import Any
 from harness.config import ConfigError
 from harness.fewshot import check_examples
 from harness.mirror import DataError
-from harness.registration import explain_unknown_task, settings_in_group, tasks_below, tasks_known_here
+from harness.registration import explain_unknown_task, leaves_below, settings_in_group, tasks_known_here
 from harness.sandbox import SandboxError
 from harness.task_files import read_task
+from harness.task_settings import check_given
 
 EVERY = "all"
 
@@ -42,23 +43,29 @@ def leaf_tasks(
     named.
 
     Raises:
-        ConfigError: an unknown name (the nearest known ones are given), or a group that sets up its tasks anew.
+        ConfigError: an unknown name (the nearest known ones are given), a group that sets up its tasks anew, or a setting
+            of the user's that only a YAML may have or that no task uses.
         DataError: no task is left; or, without `left_out`, what a task lacks.
     """
     leaves: list[str] = []
     groups: dict[str, list[str]] = {}
-    for name in names:
-        matched = manager.match_tasks([name])
-        if not matched:
-            raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
-        for match in matched:
-            below = sorted(_to_be_had(manager, match, left_out, num_fewshot), key=_natural(manager, match))
-            if match not in below and match not in (left_out or {}):
-                groups[match] = below
-            leaves += [leaf for leaf in below if leaf not in leaves]
+    matched = [match for name in names for match in _matched(manager, name)]
+    check_given(manager.task_index, matched, manager.metadata, whole_run=True)
+    for match in matched:
+        below = sorted(_to_be_had(manager, match, left_out, num_fewshot), key=_natural(manager, match))
+        if match not in below and match not in (left_out or {}):
+            groups[match] = below
+        leaves += [leaf for leaf in below if leaf not in leaves]
     if not leaves:
         raise none_left(left_out or {})
     return leaves, groups
+
+
+def _matched(manager: Any, name: str) -> list[str]:
+    matched = manager.match_tasks([name])
+    if not matched:
+        raise ConfigError(explain_unknown_task(name, manager.all_tasks if len(manager.all_tasks) > 500 else ()))
+    return matched
 
 
 def none_left(left_out: dict[str, str]) -> DataError:
@@ -79,7 +86,7 @@ def _to_be_had(manager: Any, name: str, left_out: dict[str, str] | None, num_few
     if left_out is None:
         return _loaded(manager, name, num_fewshot)
     found: list[str] = []
-    for leaf in _leaves(manager.task_index, name):
+    for leaf in leaves_below(manager.task_index, name):
         try:
             found += _loaded(manager, leaf, num_fewshot)
         except (DataError, SandboxError, OSError) as error:  # OSError: the hub's clients, for lm-eval's own tasks
@@ -95,15 +102,9 @@ def _loaded(manager: Any, name: str, num_fewshot: int | None) -> list[str]:
     return list(tasks)
 
 
-def _leaves(index: dict[str, Any], name: str) -> Iterator[str]:
-    """The tasks below a name, those of a tag one by one."""
-    for leaf in tasks_below(index, name):
-        yield from sorted(index[leaf].tags) or [leaf] if leaf in index else [leaf]
-
-
 def _natural(manager: Any, name: str):
     """Sort key: the order in which a group's YAML names its members, depth first."""
-    order = list(_leaves(manager.task_index, name))
+    order = list(leaves_below(manager.task_index, name))
     return lambda leaf: order.index(leaf) if leaf in order else len(order)
 
 

@@ -30,7 +30,7 @@ def test_each_prompt_and_each_language_counts_once():
     assert aggregates.best_prompt(SCORES) == (1.0 + 0.75) / 2
     assert aggregates.worst_prompt(SCORES) == (0.0 + 0.75) / 2
     assert aggregates.median_over_prompts(SCORES[:6] + [("a", "s", 1.0)]) == 0.75  # of four: the middle two's mean
-    assert aggregates.largest([0, 3, 0]) == 3 and aggregates.mean([1.0, 0.0]) == 0.5
+    assert aggregates.total([0, 3, 1]) == 4 and aggregates.mean([1.0, 0.0]) == 0.5
 
 
 @needs_real

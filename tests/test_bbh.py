@@ -72,7 +72,7 @@ def test_the_real_questions(monkeypatch):
     documents = data.documents_of("bbh", "all", "test")
     made = list(utils.permuted(Documents(documents)))
     assert len(made) == 4069 and len(utils.ablated(Documents(documents))) == 4071
-    assert {doc["n_skipped"] for doc in made} == {2}
+    assert sum(doc["n_skipped"] for doc in made) == 2
     assert {doc["id"] for doc in documents if utils.lettered(doc)} - {doc["id"] for doc in made} == {
         "bbh/snarks/test/86",
         "bbh/snarks/test/88",

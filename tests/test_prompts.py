@@ -117,6 +117,43 @@ def test_other_options_move(option):
     assert not has_other_order([option]) and not has_other_order([option, option])
 
 
+HIDING = {"hiding": {"ask": "Is it so that {{hypothesis}}", "options": ["Yes", "Maybe", "No"]}}
+
+
+def test_a_prompt_that_shows_no_options_has_no_other_order_and_is_counted():
+    rows = load(templates={**OURS, **HIDING}, contrast="permuted")
+    assert [row["template"] for row in rows] == ["short"] * 3 and [row["n_skipped"] for row in rows] == [0, 1, 2]
+    assert load(templates=OURS, contrast="permuted") == [{**row, "n_skipped": 0} for row in rows]
+    assert len(load(templates={**OURS, **HIDING}, contrast="ablated")) == 6
+    with pytest.raises(DataError, match="the prompts hiding show no options in another order for all 3 documents"):
+        load(templates={**OURS, **HIDING}, contrast="permuted", prompts="hiding")
+
+
+def test_what_is_skipped_is_counted_on_the_way_to_the_rows_that_a_limit_takes():
+    texts = ["", "", "a", "b", "", "c", ""]
+    made = with_prompts([{**DOC, "premise": text} for text in texts], [template(ask="{{premise}}")])
+    counts = [row["n_skipped"] for row in made]
+    assert counts == [2, 0, 2] and [sum(counts[:limit]) for limit in (1, 2, 3)] == [2, 2, 4]
+
+
+def test_published_prompts_have_their_options_inside_their_text(mirror):
+    path = promptsource_file(mirror, published("short", "{{premise}} Yes, Maybe, No? ||| {{answer_choices[label]}}"))
+    assert len(load(templates=OURS, prompts=f"promptsource:{path}", contrast="ablated")) == 3
+    with pytest.raises(DataError, match="cannot be re-ordered .contrast permuted.; leave prompts out to use ours.$"):
+        load(templates=OURS, prompts=f"promptsource:{path}", contrast="permuted")
+
+
+def test_permuted_stories_are_asked_with_the_four_prompts_that_show_both_endings(mirror):
+    write_file(mirror, BENCHMARKS["xstorycloze"].mirror_file("ru", "eval"), STORY_LINES)
+    write_manifest(mirror)
+    names = ["xp3_xstorycloze_ru", "xp3_xstorycloze_permuted"]
+    plain, permuted = registration.task_manager(names).load(names)["tasks"].values()
+    asked = {doc["inputs"] for doc in plain.eval_docs}
+    rows = list(permuted.eval_docs)
+    assert len(plain.eval_docs) == 2 * 5 and len(rows) == 2 * 4 and sum(row["n_skipped"] for row in rows) == 2
+    assert not asked & {row["inputs"] for row in rows}
+
+
 @needs_real
 def test_how_many_real_questions_have_no_other_order(monkeypatch):
     monkeypatch.setenv("ANYORDER_DATA", str(REAL))
@@ -206,7 +243,12 @@ def test_the_published_wording_of_an_open_question(mirror, monkeypatch):
     )
     file = promptsource_file(mirror, published("a", "{{premise}}? ||| {{hypothesis}}"), entry)
     rows = load(templates=OPEN, prompts=f"promptsource:{file}")
-    assert len(rows) == 3 + 1 and {row["n_skipped"] for row in rows} == {2}  # b is for the one neutral document only
+    assert len(rows) == 3 + 1 and [row["n_skipped"] for row in rows] == [
+        0,
+        1,
+        0,
+        1,
+    ]  # b is for the one neutral document only
     assert all("choices" not in row and row["targets"] == row["hypothesis"] for row in rows)
     assert [row["inputs"] for row in rows if row["label"] == 1] == ["The cat sleeps.?", "The cat sleeps. ="]
     spec = dataclasses.replace(BENCHMARKS["xnli"], promptsource="")

@@ -115,6 +115,14 @@ def test_a_group_holds_what_the_mirror_has(manager, monkeypatch, tmp_path, caplo
     ]
 
 
+def test_tasks_over_all_languages_are_left_out_by_their_names(manager, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("ANYORDER_DATA", str(write_mirror(tmp_path)))
+    for path in (tmp_path / "xnli").iterdir():
+        path.unlink()
+    assert "xp3_xnli_permuted" not in leaves(manager, "xp3_contrast")
+    assert "XNLI 0 of 2 (without xp3_xnli_permuted xp3_xnli_ablated); XCOPA 2 of 2" in caplog.text
+
+
 def test_cutting_lasts_for_one_load_only(manager, monkeypatch, tmp_path):
     write_file(tmp_path, "xnli/dev-en.tsv", XNLI_LINES)
     write_manifest(tmp_path)

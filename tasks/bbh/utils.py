@@ -9,7 +9,7 @@ from typing import Any
 from harness.documents import Documents
 from harness.formats import direct_prompt as without_reasoning
 from harness.mirror import DataError
-from harness.prompts import HIDDEN, LETTERS, has_other_order, permutation
+from harness.prompts import HIDDEN, LETTERS, has_other_order, permutation, without_skipped
 
 _OPTIONS = re.compile(r"^(.*)\nOptions:\n((?:\([A-Z]\) [^\n]*\n?)+)$", re.DOTALL)
 _ANSWER = re.compile("the answer is", re.IGNORECASE)
@@ -28,13 +28,11 @@ def direct_prompt(doc: dict) -> str:
 def permuted(documents: Documents) -> Documents:
     """The questions with lettered options, these in another order (fixed by the question's id).
 
-    `n_skipped` is how many of them have no other order, and are left out.
+    Those that have no other order are left out, and counted (`n_skipped`).
     """
     parts = [(doc, lettered(doc)) for doc in documents]
-    kept = [doc for doc, found in parts if found and has_other_order(found[1])]
-    skipped = sum(found is not None for _, found in parts) - len(kept)
-    columns = [*documents.column_names, "n_skipped"]
-    return _contrasted(Documents([{**doc, "n_skipped": skipped} for doc in kept], columns), _in_other_order)
+    kept = without_skipped([doc if has_other_order(found[1]) else None for doc, found in parts if found])
+    return _contrasted(Documents(kept, [*documents.column_names, "n_skipped"]), _in_other_order)
 
 
 def ablated(documents: Documents) -> Documents:

@@ -12,22 +12,21 @@ from harness.documents import Documents
 from harness.extraction import bag_f1, mlqa_words
 from harness.languages import TYDIQA_CODES, first_guess
 from harness.mirror import DataError
+from harness.prompts import without_skipped
 
 
 def labelled(documents: Documents) -> Documents:
-    """The rows that have a target; `n_skipped` of each is how many have none.
+    """The rows that have a target; `n_skipped` counts the others (see `without_skipped`).
 
     Raises:
         DataError: no row has one.
     """
-    kept = [doc for doc in documents if doc["targets"].strip()]
+    kept = without_skipped([{**doc} if doc["targets"].strip() else None for doc in documents])
     if not kept:
         raise DataError(
             f"none of the {len(documents)} rows has a target: these are unlabelled rows, which cannot be scored."
         )
-    skipped = len(documents) - len(kept)
-    columns = [*documents.column_names, "n_skipped"]
-    return Documents([{**doc, "n_skipped": skipped} for doc in kept], columns, documents.data)
+    return Documents(kept, [*documents.column_names, "n_skipped"], documents.data)
 
 
 def match(doc: dict, results: list[str]) -> dict[str, Any]:
