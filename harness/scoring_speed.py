@@ -248,5 +248,8 @@ def against_stock(model, requests: Sequence[Instance], turns: int) -> dict[str, 
         "seconds_ours": round(ours, 4),
         "seconds_stock": round(theirs, 4),
         "ratio": round(ours / theirs, 3),
-        "equal_scores": scores["ours"] == scores["stock"],
+        "largest_difference": max(
+            abs(a - b) for (a, _), (b, _) in zip(scores["ours"], scores["stock"], strict=True)
+        ),  # nats
+        "equal_greedy": [best for _, best in scores["ours"]] == [best for _, best in scores["stock"]],
     }

@@ -28,10 +28,10 @@ def test_rows_are_longest_first_whatever_the_order():
     assert rows == [row.decoder for row in distinct_rows(pairs[::-1], causal)]
 
 
-def test_encoders_come_first_in_the_order():
-    read: dict[tuple[int, ...], Read] = {(1, 1): ((1,), (0, 1)), (2, 2): ((2, 2), (0,)), (3, 3): ((1,), (0,))}
+def test_the_most_tokens_come_first_then_encoders():
+    read: dict[tuple[int, ...], Read] = {(1, 1): ((1,), (0, 1, 2)), (2, 2): ((2, 2), (0,)), (3, 3): ((1,), (0, 1))}
     rows = distinct_rows([(key, key) for key in read], lambda context, _: read[tuple(context)])
-    assert [(row.encoder, row.decoder) for row in rows] == [((2, 2), (0,)), ((1,), (0, 1)), ((1,), (0,))]
+    assert [(row.encoder, row.decoder) for row in rows] == [((1,), (0, 1, 2)), ((1,), (0, 1)), ((2, 2), (0,))]
 
 
 def test_scored_positions_by_hand():

@@ -12,6 +12,7 @@ from lm_eval.models import huggingface
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from harness.adapters.autoregressive import Autoregressive, EncoderDecoder
+from harness.adapters.base import Tally
 from harness.adapters.exact_scores import ExactScores
 from harness.backbones import BackboneError
 
@@ -74,7 +75,10 @@ def test_requests_that_are_read_alike_share_a_row_and_are_scored_as_alone(checkp
     pairs = [("say red blue", " dog cat"), ("say red blue dog", " cat"), ("say red blue dog", " sun"), ("say", " red")]
     mine = AR(str(checkpoints["decoder_it"]), device="cpu", batch_size=64)
     together = [score for score, _ in mine.loglikelihood(asked(pairs), disable_tqdm=True)]
-    assert passes == [(2, 3)]  # of 5 tokens
+    assert passes == [(2, 3)] and mine.tally.rows == 2  # of 5 tokens
+    stock = STOCK(pretrained=mine.pretrained, device="cpu", dtype="float32", logits_cache=False)
+    assert together == pytest.approx([s for s, _ in stock.loglikelihood(asked(pairs), disable_tqdm=True)], rel=1e-5)
+    passes.clear()
     alone = [mine.loglikelihood(asked([pair]), disable_tqdm=True)[0][0] for pair in pairs]
     assert together == pytest.approx(alone, rel=1e-5)
     passes.clear()
@@ -146,12 +150,56 @@ def test_what_cannot_be_scored_is_refused(checkpoints, context, target, says):
 
 SEQ2SEQ = {
     "t5": {"d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2, "d_model": 8},
-    "bart": {}, "mbart": {}, "m2m_100": {}, "blenderbot": {}, "pegasus": {},
+    "bart": {}, "m2m_100": {}, "blenderbot": {}, "pegasus": {},
 }  # fmt: skip
 SHAPE = {
     "d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
     "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 32,
 }  # fmt: skip
+
+
+def behind_an_encoder(model: Any, **settings: Any) -> Any:
+    """What ExactScores sees of an adapter."""
+    given = dict(
+        model=model, backend="seq2seq", device=torch.device("cpu"), max_length=20, batch_size=3, logits_cache=True, tally=Tally(),
+        rank=0, world_size=1, mixed_precision_dtype=None, softmax_dtype=None, cache_hook=SimpleNamespace(add_partial=lambda *_: None),
+    )  # fmt: skip
+    return SimpleNamespace(**{**given, **settings})
+
+
+def test_a_decoder_that_begins_with_its_answer_s_last_token_is_refused():
+    config = AutoConfig.for_model("mbart", vocab_size=50, **SHAPE)
+    lm = behind_an_encoder(AutoModelForSeq2SeqLM.from_config(config).eval())
+    with pytest.raises(BackboneError, match="MBartForConditionalGeneration puts an answer's last token"):
+        ExactScores(lm).of([("a", [5, 6], [8])], quiet=True, batch_size=None)
+
+
+@pytest.mark.parametrize(("world_size", "asked_for"), [(1, 3), (2, 4)])
+def test_each_part_of_auto_n_has_its_own_size_and_processes_ask_equally_often(world_size, asked_for):
+    """Short answers after long prompts, and long answers after short prompts: a size is that of its part's largest row in
+    each respect, never more rows; a process without rows asks, too."""
+    requests = [(n, [3] * 12, [n]) for n in range(4, 9)] + [(n, [3] * 4, [n] * 7) for n in range(9, 13)]
+    extents = []
+
+    def detect(requests: list[Any]) -> int:
+        ((_, context, target),) = requests
+        extents.append((len(context), len(target)))
+        return 2 if len(target) > 1 else 3
+
+    config = AutoConfig.for_model("bart", vocab_size=50, **SHAPE)
+    lm = behind_an_encoder(
+        AutoModelForSeq2SeqLM.from_config(config).eval(), batch_size="auto", batch_schedule=4, world_size=world_size, _detect_batch_size=detect
+    )  # fmt: skip
+    scores, sizes, plain = ExactScores(lm), [], ExactScores.logits
+    scores.logits = lambda rows, positions: sizes.append(len(rows)) or plain(scores, rows, positions)  # type: ignore[method-assign]
+    found = scores.of(requests, quiet=True, batch_size=None)
+    assert lm.tally.rows == 5 and extents == [(12, 7), (4, 7), (4, 7), (1, 1)][:asked_for] and sizes == [2, 2, 1]
+    extents.clear()
+    assert scores.of([], quiet=True, batch_size=None) == [] and len(extents) == (0 if world_size == 1 else 4)
+    alone = behind_an_encoder(lm.model, batch_size=1, logits_cache=False)
+    assert [score for score, _ in ExactScores(alone).of(requests, quiet=True, batch_size=None)] == pytest.approx(
+        [score for score, _ in found], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("family", SEQ2SEQ)
@@ -162,11 +210,7 @@ def test_a_decoder_behind_an_encoder_reads_what_its_labels_make_it_read(family):
     config.decoder_start_token_id = 0 if family == "t5" else config.decoder_start_token_id
     model = AutoModelForSeq2SeqLM.from_config(config).eval()
     requests = [("a", [5, 6, 7, 2], [8, 2]), ("b", [5, 6, 7, 2], [9, 2]), ("c", [5, 2], [4, 3, 6, 2]), ("d", [9], [7])]
-    lm = SimpleNamespace(
-        model=model, backend="seq2seq", device=torch.device("cpu"), max_length=20, batch_size=3, logits_cache=True,
-        rank=0, mixed_precision_dtype=None, softmax_dtype=None, cache_hook=SimpleNamespace(add_partial=lambda *_: None),
-    )  # fmt: skip
-    found = ExactScores(lm).of(requests, quiet=True, batch_size=None)
+    found = ExactScores(behind_an_encoder(model)).of(requests, quiet=True, batch_size=None)
     for (_, context, target), (score, greedy) in zip(requests, found, strict=True):
         ids = torch.tensor([target])
         with torch.no_grad():

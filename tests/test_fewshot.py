@@ -57,7 +57,7 @@ def test_what_is_missing_is_named_and_zero_shot_needs_it_not(mirror):
     assert prompt_of("anyorder_mgsm_sw", 0).startswith("Swali: Tom")
     expected = (
         r"MGSM: no train documents in 'sw' in the mirror, there is no .*mgsm/exemplars.py: "
-        r"copy the file of github.com/google-research/url-nlp there, or unset ANYORDER_DATA to read from the hub\."
+        r"copy the file of github.com/google-research/url-nlp there, or python -m harness data --fetch mgsm --into .*, or unset ANYORDER_DATA to read from the hub\."
     )
     with pytest.raises(DataError, match=expected):
         prompt_of("anyorder_mgsm_sw", 1)

@@ -171,10 +171,9 @@ class Autoregressive(HFLM):
         together = windows and self.world_size > 1  # padded across processes: all compute the same number
         known = {} if together else self._known("loglikelihood", [r[0] for r in requests])
         new = [request for index, request in enumerate(requests) if index not in known]
-        computed = iter(self._exact.of(new, disable_tqdm, override_bs) if new else ())
+        computed = iter(self._exact.of(new, disable_tqdm, override_bs))
         scored = [tuple(known[index]) if index in known else next(computed) for index in range(len(requests))]
         self.tally.scored += len(scored)
-        self.tally.rows += len(new)
         self.tally.weaken("exact")
         return scored
 

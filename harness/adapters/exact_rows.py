@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def distinct_rows(pairs: Iterable[tuple[Ids, Ids]], read: Callable[[Ids, Ids], Read], share: bool = True) -> list[Row]:
-    """The rows of (context ids, target ids), longest first; without `share`, a row for every pair."""
+    """The rows of (context ids, target ids), those of the most tokens first; without `share`, a row for every pair."""
     rows: dict[object, Row] = {}
     for index, (context, target) in enumerate(pairs):
         inputs = read(context, target)
@@ -44,7 +44,7 @@ def distinct_rows(pairs: Iterable[tuple[Ids, Ids]], read: Callable[[Ids, Ids], R
         rows.setdefault(key, Row(*inputs, [])).asked.append((index, target))
     for row in rows.values():
         row.asked.sort(key=lambda one: (-len(one[1]), one[0]))
-    return sorted(rows.values(), key=lambda row: (-len(row.encoder), row.encoder, -len(row.decoder), row.decoder))
+    return sorted(rows.values(), key=lambda row: (-len(row.encoder) - len(row.decoder), row.encoder, row.decoder))
 
 
 def places(rows: Sequence[Row]) -> list[Place]:

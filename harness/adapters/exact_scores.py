@@ -2,7 +2,9 @@
 
 `hf` projects every position of a batch to the vocabulary, normalises all of them and reads a few. Here a network projects
 what is asked for (token_scores.py), and reads what requests have in common once (exact_rows.py). All else is `hf`'s: cut
-from the left, padded on the right, greedy where each token is the first of the most probable.
+from the left, padded on the right, greedy where each token is the first of the most probable. Where one request's prompt
+holds another's answer, these are the scores of `hf` with `logits_cache=False`: with it, `hf` reads the shorter answer off
+the wrong end.
 Shapes: B rows of a batch, T tokens, M scored positions, V vocabulary.
 """
 
@@ -12,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from lm_eval.models.utils import Collator
 from torch.nn.utils.rnn import pad_sequence
 
 from harness.adapters.exact_rows import Ids, Read, Row, distinct_rows, places
@@ -41,14 +42,22 @@ class ExactScores:
             batch_size: rows of a batch where the user leaves it open; None: as lm-eval detects it.
 
         Raises:
-            BackboneError: a continuation without tokens, without anything before it, or longer than the network takes.
+            BackboneError: a continuation without tokens, without anything before it, or longer than the network takes; a
+                network whose decoder begins with the answer's own last token.
         """
+        if requests and self._reads_its_answer():
+            raise BackboneError(
+                f"{type(self._lm.model).__name__} puts an answer's last token, meant to be a language code, in front of what its "
+                "decoder reads: its scores are no probabilities of answers without one. Score another encoder-decoder."
+            )
         for request in requests:
             self._require_scorable(*request)
         lm, totals, greedy = self._lm, [0.0] * len(requests), [True] * len(requests)
-        rows = distinct_rows(((context, target) for _, context, target in requests), self._read, lm.logits_cache)
+        share = lm.logits_cache and not self._sharded
+        rows = distinct_rows(((context, target) for _, context, target in requests), self._read, share)
+        lm.tally.rows += len(rows)
         with bar(total=len(requests), what="likelihoods", unit="requests", quiet=quiet or lm.rank != 0) as progress:
-            for batch in self._batches(rows, requests, batch_size):
+            for batch in self._batches(rows, batch_size):
                 for index, score, best in self._batch_scores(batch):
                     totals[index] += score
                     greedy[index] = greedy[index] and best
@@ -76,23 +85,41 @@ class ExactScores:
             return tuple(context[-longest:]), self._shifted(target)
         return (), (*context, *target)[-(longest + 1) :][:-1]
 
+    @property
+    def _sharded(self) -> bool:
+        """Whether the processes compute each forward pass together, so that all must make equally many."""
+        kind = getattr(getattr(self._lm, "accelerator", None), "distributed_type", "")
+        return str(kind).endswith("FSDP")
+
     def _shifted(self, target: Ids) -> tuple[int, ...]:
-        """What a decoder behind an encoder reads to write `target`; never padded, since MBart puts a row's last token in front."""
-        shift = getattr(self._lm.model, "prepare_decoder_input_ids_from_labels", None)
+        """What a decoder behind an encoder reads to write `target`."""
+        model = self._lm.model
+        shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
         if shift is None:
-            return (self._lm.model.config.decoder_start_token_id, *target[:-1])
+            return (model.config.decoder_start_token_id, *target[:-1])
         return tuple(shift(labels=torch.tensor([target]))[0].tolist())
 
-    def _batches(self, rows: list[Row], requests: Sequence[Encoded], size: int | None) -> Iterator[list[Row]]:
-        """lm-eval's batches: of the size that was given, or that it detects on the rows at hand."""
+    def _reads_its_answer(self) -> bool:
+        """Whether a decoder's input begins with the last token that it should write (MBart, PLBart)."""
+        if self._lm.backend != "seq2seq":
+            return False
+        one, other = [token for token in range(3) if token != self._lm.model.config.pad_token_id][:2]
+        return self._shifted([one, other])[0] != self._shifted([other, one])[0]
+
+    def _batches(self, rows: list[Row], size: int | None) -> Iterator[list[Row]]:
+        """Batches of the size that was given, or of one that is detected for each of `auto:N`'s N parts of the rows.
+
+        Processes agree on a size by talking to each other, so each of them asks N times, however many rows it has.
+        """
         lm = self._lm
         if lm.batch_size != "auto":
             size = lm.batch_size
-        if size:
-            return Collator.get_chunks(rows, n=size)
-        lm.batch_sizes = {}  # what was detected for other requests
-        longest = [requests[row.asked[0][0]] for row in rows]
-        return Collator.get_chunks(rows, fn=lambda at, _: lm._batch_scheduler(at, longest))
+        parts = 1 if size else max(1, int(lm.batch_schedule))
+        of_a_part = -(-len(rows) // parts)
+        for start in range(0, parts * of_a_part, of_a_part) if rows else [0] * parts:
+            part = rows[start : start + of_a_part]
+            at_once = size or (lm._detect_batch_size([_largest(part)]) if part or lm.world_size > 1 else 1)
+            yield from (part[first : first + at_once] for first in range(0, len(part), at_once))
 
     def _batch_scores(self, rows: list[Row]) -> list[tuple[int, float, bool]]:
         """(index of the request, log-probability of one of its tokens, whether it is the most probable one) in a batch."""
@@ -119,3 +146,11 @@ class ExactScores:
 
     def _padded(self, rows: Sequence[Ids]) -> torch.Tensor:
         return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self._lm.device)
+
+
+def _largest(rows: Sequence[Row]) -> Encoded:
+    """A request as large as the largest of the rows in each respect: tokens that are read, and tokens that are scored."""
+    target = max((len(row.asked[0][1]) for row in rows), default=1)
+    encoder = max((len(row.encoder) for row in rows), default=0)
+    decoder = max((len(row.decoder) for row in rows), default=1)
+    return None, [0] * max(1, encoder or decoder + 1 - target), [0] * target

@@ -31,9 +31,9 @@ def logits_at(
 ) -> torch.Tensor:
     """Logits [M, V] of `model(**arguments)` at (row, position) pairs of a batch `width` positions wide.
 
-    Only these states reach the `head`; without one, or where it is called on something else than states, logits of all
-    positions are computed and the rest is dropped. Positions that the network puts before a row (virtual tokens of a
-    tuned prompt) are counted.
+    Only these states reach the `head`; without one, or where it is called on something else than states, or more than once,
+    logits of all positions are computed and the rest is dropped. What stands behind a head must treat all positions alike
+    (scaling, capping). Positions that the network puts before a row (virtual tokens of a tuned prompt) are counted.
     """
     row_M, position_M = torch.tensor(positions).unbind(1)
     rows, gathered = int(row_M.max()) + 1, []
@@ -55,7 +55,11 @@ def logits_at(
     finally:
         if hook is not None:
             hook.remove()
-    return logits[0] if gathered else chosen(logits)
+    if not gathered:
+        return chosen(logits)
+    if len(gathered) > 1 or logits.shape[:2] != (1, len(positions)):  # something behind the head takes all positions
+        return chosen(model(**arguments).logits)
+    return logits[0]
 
 
 def token_scores(
