@@ -30,28 +30,32 @@ def rows_of(
     """
     file = _downloaded(place, where, otherwise)
     if file.suffix == ".parquet":
-        converted = (spec.convert(row, subset) for row in _parquet_rows(file, where))
-        return (row for row in converted if row is not None)
+        return _converted(spec, subset, _parquet_rows(file, where), where)
     return spec.parse(mirror.lines_of(file), file, subset)
 
 
 def _downloaded(place: tuple[str, str, str], where: str, otherwise: str) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, revision, path = place
     try:
         return Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
     except Exception as error:  # the hub's client raises a dozen unrelated types; each of them ends this task
-        what = "the hub could not be reached" if _unreachable(error) else "the hub gave no file"
-        reason = " ".join(str(error).split())[:200]
+        refusal = _refusal(error)
+        unreachable = refusal is None and isinstance(error, (ConnectionError, TimeoutError, LocalEntryNotFoundError))
+        what = "the hub could not be reached" if unreachable else "the hub gave no file"
+        reason = " ".join(str(refusal or error).split())[:200]
         raise DataError(f"{where}: {what} ({reason}). {otherwise}") from error
 
 
-def _unreachable(error: Exception) -> bool:
-    """Whether there was no answer, as against one that refused."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _refusal(error: BaseException | None) -> Exception | None:
+    """The hub's own answer, which its client may wrap in an error about the connection; None if there was none."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return isinstance(error, (ConnectionError, TimeoutError, LocalEntryNotFoundError))
+    while error is not None and not isinstance(error, HfHubHTTPError):
+        error = error.__cause__
+    return error
 
 
 def _parquet_rows(file: Path, where: str) -> list[Document]:
@@ -62,4 +66,18 @@ def _parquet_rows(file: Path, where: str) -> list[Document]:
         return parquet.ParquetFile(file).read().to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{where}: not a whole parquet file ({reason}); delete {file} and try again.") from error
+        raise DataError(
+            f"{where}: not a whole parquet file ({reason}); delete {file.resolve()} and try again."
+        ) from error
+
+
+def _converted(spec: Benchmark, subset: str, rows: list[Document], where: str) -> Iterator[Document]:
+    for number, row in enumerate(rows, start=1):
+        try:
+            document = spec.convert(row, subset)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(
+                f"{where}, row {number}: another shape than expected ({error!r}); there are {', '.join(sorted(row))}."
+            ) from error
+        if document is not None:
+            yield document

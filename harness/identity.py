@@ -39,7 +39,8 @@ def data_identity(
 ) -> dict[str, str]:
     """{file of the mirror: sha256}, or {what: repository@commit/path of the hub}, of a task's documents.
 
-    Tasks of lm-eval's own load their documents themselves: {"source": "hub"}.
+    Tasks of lm-eval's own load their documents themselves: {"source": "hub"}, with repository and commit where their YAML
+    pins one.
 
     `num_fewshot` and `metadata` are the user's; without them, those of the task's YAML count.
 
@@ -53,7 +54,7 @@ def data_identity(
         return {"corpus": sha256_file(corpus.corpus_folder() / "manifest.json")}
     arguments = arguments_of_task(manager.task_index, task, metadata)
     if arguments is None:
-        return {"source": "hub"}
+        return {"source": _stock_source(manager.task_index.get(task))}
     setting, revisions = data_setting(arguments), arguments.get("data_revisions")
     root = mirror_folder(setting)
     places = list(_places(arguments, arguments["num_fewshot"] if num_fewshot is None else num_fewshot))
@@ -62,19 +63,34 @@ def data_identity(
     return _few(dict(_mirror_files(root, places)))
 
 
+def _stock_source(entry: Any) -> str:
+    """Where one of lm-eval's own tasks reads: `hub`, or `hub:REPOSITORY@COMMIT` of one that our YAML starts from."""
+    config = getattr(entry, "cfg", None) or {}
+    commit = (config.get("dataset_kwargs") or {}).get("revision")
+    if not commit:
+        return "hub"
+    from harness.stock_tasks import stock_config
+
+    return f"hub:{stock_config(config)['dataset_path']}@{commit}"
+
+
 def options_identity(manager, task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run that can change its numbers.
 
-    Of a task whose documents we load, not where they lie (the setting `data`): `data_identity` has their bytes, so that
-    one mirror gives the same run under any name, by the setting and by ANYORDER_DATA.
+    Of a task of ours, neither settings that it has no use for nor where its documents lie (the setting `data`):
+    `data_identity` has their bytes, so that one mirror gives the same run under any name, by the setting and by ANYORDER_DATA.
     """
     from harness.registration import PREFIXES, arguments_of_task
+    from harness.task_settings import unused
 
     found = {key: value for key, value in options.items() if value is not None}
     metadata = found.get("metadata", {})
-    if SETTING not in metadata or not (task.startswith(PREFIXES) or arguments_of_task(manager.task_index, task)):
+    idle = unused(manager.task_index, task, metadata)
+    if task.startswith(PREFIXES) or arguments_of_task(manager.task_index, task):
+        idle |= {SETTING}
+    if not idle & metadata.keys():
         return found
-    found["metadata"] = {key: value for key, value in metadata.items() if key != SETTING}
+    found["metadata"] = {key: value for key, value in metadata.items() if key not in idle}
     return found if found["metadata"] else {key: value for key, value in found.items() if key != "metadata"}
 
 

@@ -72,18 +72,18 @@ def lines_of(path: Path) -> list[str]:
 def manifest(root: Path) -> dict[str, str]:
     """Path → sha256 of the files that the mirror's own MANIFEST.tsv lists; empty where there is none.
 
-    It may be written by hand: `./` before a path and digests in capitals are read as those without.
+    It may be written by hand: `./` before a path, digests in capitals, blanks at the ends of cells and empty lines do not matter.
     """
     path = root / "MANIFEST.tsv"
     if not path.is_file():
         return {}
-    header, *rows = [line.split("\t") for line in lines_of(path)] or [[]]
+    header, *rows = [line.split("\t") for line in lines_of(path) if line.strip()] or [[]]
     if not {"path", "sha256"} <= set(header):
         raise DataError(f"{path}, line 1: expected columns path, rows, bytes, sha256; got {', '.join(header)}.")
     name, digest = header.index("path"), header.index("sha256")
     for number, row in enumerate(rows, start=2):
         cells_of("\t".join(row), tuple(header), path, number)
-    return {PurePosixPath(row[name]).as_posix(): row[digest].lower() for row in rows}
+    return {PurePosixPath(row[name].strip()).as_posix(): row[digest].strip().lower() for row in rows}
 
 
 class OfficialFile(NamedTuple):
@@ -109,7 +109,6 @@ class Held(NamedTuple):
     """
 
     state: str
-    listed: bool = False
     fault: str = ""
 
 
@@ -118,17 +117,17 @@ def held(root: Path, name: str, listing: Mapping[str, str]) -> Held:
     the official digest, whatever its size."""
     path, listed, official = root / name, listing.get(name), official_files().get(name)
     if not path.is_file():
-        return Held("missing", listed is not None)
+        return Held("missing")
     raw = _bytes(path)
     found = hashlib.sha256(raw).hexdigest()
     if listed is not None:
         if listed != found:
             fault = f"{path} is not the file that {root / 'MANIFEST.tsv'} lists (other sha256): copy it again."
-            return Held("changed", True, fault)
-        return Held("ok" if official is None or official.sha256 == found else "subset", True)
+            return Held("changed", fault)
+        return Held("ok" if official is None or official.sha256 == found else "subset")
     if official is None:
         return Held("unlisted")
-    return Held("ok") if official.sha256 == found else Held("changed", False, _not_official(root, name, raw, official))
+    return Held("ok") if official.sha256 == found else Held("changed", _not_official(root, name, raw, official))
 
 
 def _not_official(root: Path, name: str, raw: bytes, official: OfficialFile) -> str:

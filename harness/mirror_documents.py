@@ -69,7 +69,8 @@ def _documents(spec: Benchmark, root: Path, subset: str, split: str) -> tuple[li
     """The documents, and whether a file is one that no digest is known of."""
     path, needed = root / spec.mirror_file(subset, split), _needed(spec, subset, split)
     listing = mirror.manifest(root)
-    unlisted = "unlisted" in [_verified(root, file, listing) for file in needed]
+    states = {file: _verified(root, file, listing) for file in needed}
+    unlisted = "unlisted" in states.values()
     lines = mirror.lines_of(path)
     documents = [
         checked(document, spec, f"{path} ({subset}), item {number}")
@@ -77,7 +78,8 @@ def _documents(spec: Benchmark, root: Path, subset: str, split: str) -> tuple[li
     ]
     if unlisted or needed[0] not in listing:
         expected = spec.file_rows or spec.rows(subset, split)
-        _refuse_other_count(spec, path, root, len(lines) if spec.file_rows else len(documents), expected)
+        file = root / next((name for name in needed if name not in listing), needed[0])
+        _refuse_other_count(spec, file, root, len(lines) if spec.file_rows else len(documents), expected)
     if unlisted:
         _refuse_repeated(path, root, documents)
     if not documents:

@@ -1,7 +1,8 @@
 """Scales: what a metric's number means, by the metric's name. Pure Python.
 
-lm-eval and we give shares (accuracy, exact match, F1, ROUGE, pass@k, …) in 0..1. The names below are everything that is
-none; a value alone never says it: BLEU 0.9 of 100 is no share of 0.9.
+lm-eval and we give shares (accuracy, exact match, F1, ROUGE, pass@k, …) in 0..1. The names below are what is known to be
+none: BLEU 0.9 of 100 is no share of 0.9. Some of lm-eval's own tasks give 0..100 under a share's name (squad's `f1`): what is
+above 1 is no share under any name.
 """
 
 from __future__ import annotations
@@ -31,4 +32,4 @@ def shown(value: float, metric: str) -> str:
     """The number as a table has it: a share in per cent, a count whole, anything else as it is."""
     if is_count(metric):
         return f"{value:.0f}"
-    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.2f}"
+    return f"{100 * value:.1f}" if is_share(metric) and 0 <= value <= 1 else f"{value:.2f}"

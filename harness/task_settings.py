@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.catalogue import BENCHMARKS
 from harness.config import ConfigError
+from harness.data_folder import data_setting, mirror_folder
 from harness.prompts import is_open
 from harness.promptsource import PREFIX
-from harness.registration import PREFIXES, arguments_of_task, leaves_below
+from harness.registration import PREFIXES, arguments_of_task, leaves_below, task_paths
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ ONLY_A_YAML_SAYS = {  # what a task is: another value would be another task unde
     "hidden": "name the task that ends in _ablated",
     "runs_code": _NAME_A_TASK,
 }
-MAY_HAVE_NO_USE = ("prompts", "convention", "prompts_language", "prompts_suffix", "samples")
+MAY_HAVE_NO_USE = ("prompts", "convention", "prompts_language", "prompts_suffix", "samples", "data_revisions")
 _said: set[tuple[str, str]] = set()  # (setting, benchmark) that a warning has named
 
 
@@ -61,6 +63,14 @@ def check_given(
         _warn(setting, {who: why for who, why in unused.items() if (setting, who) not in _said})
 
 
+def unused(index: dict[str, Any], task: str, metadata: Mapping[str, Any]) -> set[str]:
+    """Which of a user's settings a task of ours has no use for; of others nothing is known."""
+    found = _of_ours(index, task, metadata)
+    return (
+        set() if found is None else {key for key in MAY_HAVE_NO_USE if key in metadata and _why_unused(key, found[1])}
+    )
+
+
 def _warn(setting: str, unused: Mapping[str, str]) -> None:
     _said.update((setting, who) for who in unused)
     for why in dict.fromkeys(unused.values()):
@@ -72,14 +82,30 @@ def _of_ours(index: dict[str, Any], task: str, metadata: Mapping[str, Any]) -> t
     """(its benchmark, what it hands to harness.data.load); None for a task that is not ours, whose settings are not known."""
     own = arguments_of_task(index, task)
     if own is None:
-        prefix = next((one for one in PREFIXES if task.startswith(one)), None)
+        path = getattr(index.get(task), "yaml_path", None)
+        ours = path is not None and any(folder in Path(path).resolve().parents for folder in task_paths())
+        prefix = next((one for one in PREFIXES if ours and task.startswith(one)), None)
         return None if prefix is None else (f"{prefix}…", {})
     spec = BENCHMARKS.get(own.get("benchmark", ""))
     return (spec.title if spec else task), {**own, **metadata}
 
 
+def _why_no_commit(given: Mapping[str, Any]) -> str | None:
+    """Why a task reads none of the commits that `data_revisions` names; None if it reads one."""
+    spec = BENCHMARKS.get(given.get("benchmark", ""))
+    if spec is None or spec.hub_file is None:
+        return "its documents are none of the catalogue's on the hub"
+    if mirror_folder(data_setting(given)) is not None:
+        return "a mirror is read"
+    read = {spec.hub_file(subset, split)[0] for subset in spec.subsets for split in spec.splits}
+    named = given["data_revisions"]
+    return None if not isinstance(named, Mapping) or read & named.keys() else f"it reads {', '.join(sorted(read))}"
+
+
 def _why_unused(setting: str, given: Mapping[str, Any]) -> str | None:
     """Why a task has no use for a setting (`given`: what it hands to harness.data.load, if that loads it); None if it has."""
+    if setting == "data_revisions":
+        return _why_no_commit(given)
     if setting == "samples":
         return None if given.get("runs_code") else "one answer per question, no code is run"
     templates = given.get("templates")

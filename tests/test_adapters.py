@@ -322,7 +322,7 @@ def test_the_model_s_temperature_counts_where_a_task_names_none(checkpoints):
     assert task["do_sample"] is False and "temperature" not in task
 
     def answers(given: dict[str, Any], **settings: Any) -> list[str]:
-        model = DiffusionXlmr(str(checkpoints["diffusionllm"]), **settings)
+        model: Any = DiffusionXlmr(str(checkpoints["diffusionllm"]), **settings)
         return model.generate_until(
             requests([(text, given) for text in ("say red", "say blue dog", "one two")], "generate_until"),
             disable_tqdm=True,
@@ -333,6 +333,18 @@ def test_the_model_s_temperature_counts_where_a_task_names_none(checkpoints):
     assert drawn[0] == drawn[2] != drawn[1] and greedy not in drawn
     assert answers({**task, "temperature": 0.0}, temperature=5.0) == greedy
     assert answers(task, seed=2) == greedy
+
+
+def test_a_judge_or_a_chat_that_says_greedy_gets_greedy(checkpoints):
+    from harness.judges.answers import Writing, write_answers
+
+    folder = str(checkpoints["diffusionllm"])
+    plain, warm = DiffusionXlmr(folder), DiffusionXlmr(folder, temperature=5.0)
+    dialogues: Any = [[{"role": "user", "content": text}] for text in ("say red", "say blue dog")]
+    greedy, drawn = ([Writing(6, temperature=t, seed=1)] * 2 for t in (0.0, 5.0))
+    assert write_answers(warm, dialogues, greedy) == write_answers(plain, dialogues, greedy)
+    assert write_answers(warm, dialogues, drawn) != write_answers(plain, dialogues, greedy)
+    assert plain.identity() != warm.identity()
 
 
 def test_bfloat16_runs_and_agrees_roughly(checkpoints):
@@ -363,7 +375,6 @@ def test_a_compiled_network_writes_the_same_and_is_told_apart(checkpoints, monke
 TWO = """
 import sys, json
 from lm_eval.api.instance import Instance
-from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval import simple_evaluate
 from harness.registration import task_manager
 manager = task_manager(["mini_story"])

@@ -114,6 +114,10 @@ def test_a_hub_out_of_reach_and_one_that_refuses_are_told_apart(hub, monkeypatch
     hub.status = 401
     with pytest.raises(DataError, match=where + r"the hub gave no file \(.*401 Unauthorized.*\)\." + advice):
         data.load(**XCOPA)
+    for status in (403, 429, 503):
+        hub.status = status
+        with pytest.raises(DataError, match=where + rf"the hub gave no file \(.*{status}.*\)\." + advice):
+            data.load(**XCOPA)
     hub.stop()
     with pytest.raises(DataError, match=where + r"the hub could not be reached \(.*\)\." + advice):
         data.load(**XCOPA)
@@ -129,11 +133,22 @@ def test_a_copy_that_is_not_as_published(hub):
     hub.put("xnli", "en", "validation", parquet_file([{"premise": "a", "hypothesis": "b"}]))
     with pytest.raises(DataError, match="item 1: no column label"):
         documents_of("xnli", "en", "validation")
-    hub.put(**XCOPA, content=parquet_file(HUNDRED)[:-200])
+    hub.put("wmt14", "de-en", "test", parquet_file([{"de": "eins", "en": "one"}]))
     with pytest.raises(
-        DataError, match=r"0000.parquet: not a whole parquet file \(.*\); delete .*0000.parquet and try"
+        DataError, match=r"row 1: another shape than expected \(KeyError\('translation'\)\); there are de, en"
     ):
+        documents_of("wmt14", "de-en", "test")
+
+
+def test_a_damaged_download_can_be_mended_as_the_error_says(hub):
+    hub.put(**XCOPA, content=parquet_file(HUNDRED)[:-200])
+    with pytest.raises(DataError, match=r"0000.parquet: not a whole parquet file \(.*\); delete .* and try") as raised:
         data.load(**XCOPA)
+    hub.put(**XCOPA, content=parquet_file(HUNDRED))
+    found = re.search(r"delete (\S+) and try again", str(raised.value))
+    assert found
+    Path(found[1]).unlink()
+    assert len(data.load(**XCOPA)["validation"]) == 100
 
 
 @needs_real

@@ -6,7 +6,7 @@ import shutil
 
 from small_files import write_mirror
 
-from harness.identity import data_identity, prompts_identity, task_digest
+from harness.identity import data_identity, options_identity, prompts_identity, task_digest
 from harness.registration import task_manager
 
 
@@ -58,8 +58,17 @@ def test_on_the_hub_a_commit_is_the_identity(monkeypatch):
     assert data_identity(manager, "xp3_xnli_en") == {"xnli/en/validation": place.format(pinned)}
     other = {"data_revisions": {"facebook/xnli": "abc"}}
     assert data_identity(manager, "xp3_xnli_en", metadata=other) == {"xnli/en/validation": place.format("abc")}
+    of_lm_eval = data_identity(task_manager(["im_piqa"]), "im_piqa")
+    assert of_lm_eval == {"source": "hub:baber/piqa@142f6d7367fd9877f0fb3b5734ea6a545f54cdd1"}
     mgsm = "hub:juletxara/mgsm@f52417ca77bd71e9888ddc29f92587660725d2b4/"
     assert data_identity(manager, "anyorder_mgsm_en") == {"mgsm/en/test": f"{mgsm}mgsm_en.tsv"}
+
+
+def test_settings_without_a_use_make_no_other_run():
+    manager = task_manager(["anyorder_bbh_direct", "xp3_xnli_en"])
+    given = {"metadata": {"prompts": "can we infer", "samples": 2}}
+    assert options_identity(manager, "anyorder_bbh_direct", given) == {}
+    assert options_identity(manager, "xp3_xnli_en", given) == {"metadata": {"prompts": "can we infer"}}
 
 
 def test_settings_of_the_yaml_count_as_the_user_s(tmp_path, monkeypatch):

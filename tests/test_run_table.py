@@ -41,7 +41,7 @@ def test_runs_groups_and_what_a_value_and_an_item_are():
         ("bleu", 0.7, "0.70"), ("bleu_lower_intl", 0.0, "0.00"), ("bleu_median", 1.0, "1.00"), ("bleu_acc", 0.5, "50.0"),
         ("chrf", 0.94, "0.94"), ("ter", 1.0, "1.00"), ("characters", 0.6, "0.60"), ("n_unidentified", 1.0, "1"),
         ("n_skipped", 0.0, "0"), ("perplexity", 1.0, "1.00"), ("word_perplexity", 12.0, "12.00"), ("bits_per_byte", 0.5, "0.50"),
-        ("rouge1_diff", -0.5, "-0.50"), ("terse_match", 0.5, "50.0"),
+        ("rouge1_diff", -0.5, "-0.50"), ("terse_match", 0.5, "50.0"), ("f1", 45.3, "45.30"), ("bleurt", -0.3, "-0.30"),
     ],
 )  # fmt: skip
 def test_the_metric_says_whether_a_value_is_a_share_not_the_value(metric, value, expected):

@@ -91,6 +91,26 @@ def test_a_setting_that_no_task_of_a_run_uses_is_an_error(names, given, why):
     assert str(error.value) == f"no task of this run uses the setting {why}: leave it out."
 
 
+def test_commits_that_a_task_does_not_read_are_said(caplog, monkeypatch, tmp_path):
+    given = {"data_revisions": {"facebook/xnli": "f" * 40}}
+    with pytest.raises(ConfigError, match=r"uses the setting 'data_revisions' \(XNLI: a mirror is read\)"):
+        leaf_tasks(task_manager(["xp3_xnli_en"], metadata=given), ["xp3_xnli_en"])
+    monkeypatch.delenv("ANYORDER_DATA")
+    index = task_manager(["xp3_xnli_en", "xp3_xcopa_et", "im_winogrande"]).task_index
+    task_settings.check_given(index, ["xp3_xnli_en"], given, whole_run=True)
+    for name, why in (("xp3_xcopa_et", "XCOPA: it reads "), ("im_winogrande", "im_…: its documents are none of")):
+        with pytest.raises(ConfigError, match=f"'data_revisions' \\({why}"):
+            task_settings.check_given(index, [name], given, whole_run=True)
+
+
+def test_a_user_s_own_task_may_begin_like_ours_and_has_its_own_settings(tmp_path):
+    write_file(tmp_path, "own.py", ["def load(split='a', **more):", "    return {'test': [{'q': split, 'a': 'x'}]}"])
+    write_file(tmp_path, "own.yaml", ["task: xp3_mine", "custom_dataset: !function own.load", "test_split: test",
+                                      "output_type: generate_until", "doc_to_text: q", "doc_to_target: a"])  # fmt: skip
+    index = task_manager(["xp3_mine"], [tmp_path]).task_index
+    task_settings.check_given(index, ["xp3_mine"], {"split": "b", "prompts": "b"}, whole_run=True)
+
+
 def test_a_setting_that_one_task_uses_is_a_warning(caplog):
     names = ["anyorder_bbh_direct", "xp3_rte"]
     tasks, _ = leaf_tasks(task_manager(names, metadata={"prompts": "should assume"}), names)

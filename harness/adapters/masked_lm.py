@@ -132,7 +132,9 @@ class MaskedLM(DataParallelLM):
 
     def identity(self) -> dict:
         """What beside weights and settings can change a number."""
-        more = {"compiled": True} if self.compiled else {}
+        more: dict[str, Any] = {"compiled": True} if self.compiled else {}
+        if self.settings.temperature:
+            more["temperature_counts"] = True  # before, every task's `do_sample: false` took it away: other numbers
         return {"revision": self.revision, "dtype": self.dtype, "layout": self.backbone.layout.settings(), **more}
 
     def _asker(self) -> dict[str, Any]:

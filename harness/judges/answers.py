@@ -110,8 +110,9 @@ def _request(model: Any, dialogue: Dialogue, writing: Writing) -> Any:
     longest = longest_of(model, writing.max_tokens)
     stops = [*stops_of(model), *writing.stop]
     settings: dict[str, Any] = {"until": stops, "max_gen_toks": longest, "do_sample": writing.temperature > 0}
+    settings["temperature"] = writing.temperature  # said even if it is 0: a model may have one of its own
     if writing.temperature:
-        settings |= {"temperature": writing.temperature, "top_p": writing.top_p}
+        settings["top_p"] = writing.top_p
     if hasattr(model, "decode_tokens"):
         settings["seed"] = writing.seed
     if getattr(model, "backend", None) == "seq2seq":  # HFLM would add the prompt's length to the answer's
