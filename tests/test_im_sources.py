@@ -187,7 +187,7 @@ def test_every_task_that_starts_from_one_of_lm_eval_s_is_here(manager):
     assert set(EXPECTED) == {name for name in manager.all_subtasks if name.startswith("im_")} - {"im_humaneval"}
 
 
-UNPINNED = {"EleutherAI/hendrycks_ethics", "cimec/lambada", "skg/toxigen-data", "lighteval/winograd_wsc"}
+UNPINNED = {"EleutherAI/hendrycks_ethics", "cimec/lambada", "lighteval/winograd_wsc"}
 
 
 def test_every_source_is_read_at_one_commit_where_one_is_known(manager, monkeypatch):
