@@ -19,13 +19,14 @@ class Benchmark:
 
     `subsets` are what it is divided into: languages, subjects, tasks, rounds (`subset_is` says which). `columns` maps a
     column to `str` (a text that is not empty), `list` (texts, at least one), `None` (anything) or the values it may
-    take. `rows`, `mirror_file` and `hub_file` are functions of (subset, split): the published number of documents (None:
-    not known), the file below the mirror's folder, and (repository, path) on the hub; `hub_file` is None where the hub has
-    no copy that may be used. `parse` turns the lines of a mirror file into documents (and of a file of the hub that is as
-    its authors published it), `convert` a row of a parquet file of the hub (None: not of this subset). `beside` are further files that `parse` reads. `file_rows` is the published number of
-    lines of a file that holds all subsets, its first column being the subset. `hidden` are the columns that the
-    ablated contrast task hides. `promptsource` is the folder of its templates there. `published` is where the authors keep
-    the files that a mirror needs.
+    take. `rows`, `mirror_file` and `hub_file` are functions of (subset, split): the published number of documents
+    (None: not known), the file below the mirror's folder, and (repository, path) on the hub; `hub_file` is None where
+    the hub has no copy that may be used. `parse` turns the lines of a mirror file into documents (and of a file of the
+    hub that is as its authors published it), `convert` a row of a parquet file of the hub (None: not of this subset).
+    `beside` are further files that `parse` reads. `file_rows` is the published number of lines of a file that holds all
+    subsets, its first column being the subset. `hidden` are the columns that the ablated contrast task hides.
+    `promptsource` is the folder of its templates there. `published` is where the authors keep the files that a mirror
+    needs.
     """
 
     title: str

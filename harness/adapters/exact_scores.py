@@ -116,8 +116,8 @@ class ExactScores:
             size = lm.batch_size
         parts = 1 if size else max(1, int(lm.batch_schedule))
         of_a_part = -(-len(rows) // parts)
-        for start in range(0, parts * of_a_part, of_a_part) if rows else [0] * parts:
-            part = rows[start : start + of_a_part]
+        for number in range(parts):
+            part = rows[number * of_a_part : (number + 1) * of_a_part]
             at_once = size or (lm._detect_batch_size([_largest(part)]) if part or lm.world_size > 1 else 1)
             yield from (part[first : first + at_once] for first in range(0, len(part), at_once))
 
@@ -136,9 +136,8 @@ class ExactScores:
         lm, decoder_BT = self._lm, self._padded([row.decoder for row in rows])
         arguments = {"input_ids": decoder_BT}
         if lm.backend == "seq2seq":
-            encoder_BT, attend_BT = (
-                self._padded(ids) for ids in ([r.encoder for r in rows], [[1] * len(r.encoder) for r in rows])
-            )
+            encoder_BT = self._padded([row.encoder for row in rows])
+            attend_BT = self._padded([[1] * len(row.encoder) for row in rows])
             arguments = {"input_ids": encoder_BT, "attention_mask": attend_BT, "decoder_input_ids": decoder_BT}
         mixed = lm.mixed_precision_dtype
         with torch.no_grad(), torch.autocast(lm.device.type, dtype=mixed, enabled=mixed is not None):

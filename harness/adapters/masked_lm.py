@@ -263,10 +263,8 @@ class MaskedLM(DataParallelLM):
         until = tuple(handle_stop_sequences(arguments.get("until"), eos=None))
         if arguments.get("do_sample") and not self.settings.temperature:
             arguments.setdefault("temperature", 1.0)  # as transformers' own default
-        elif (
-            "temperature" not in given
-        ):  # lm-eval reads a task's `do_sample: false` as temperature 0: here the model's counts
-            arguments.pop("temperature", None)
+        elif "temperature" not in given:
+            arguments.pop("temperature", None)  # lm-eval's 0 for a task's `do_sample: false`: the model's own counts
         changes = {key: value for key, value in arguments.items() if key not in IGNORED_GENERATION_KEYS}
         changes["max_gen_toks"] = int(arguments["max_gen_toks"])
         settings = self.settings.changed(changes)

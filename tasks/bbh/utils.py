@@ -31,7 +31,7 @@ def permuted(documents: Documents) -> Documents:
     Those that have no other order are left out, and counted (`n_skipped`).
     """
     parts = [(doc, lettered(doc)) for doc in documents]
-    kept = without_skipped([doc if has_other_order(found[1]) else None for doc, found in parts if found])
+    kept = without_skipped([{**doc} if has_other_order(found[1]) else None for doc, found in parts if found])
     return _contrasted(Documents(kept, [*documents.column_names, "n_skipped"]), _in_other_order)
 
 
